@@ -3,9 +3,10 @@
  * this and never ask which format it is; what a format cannot do it says in `capabilities`.
  * `test/conformance/format.ts` proves the repository and the archive.
  */
+import type { ErrorWire, HoldfastError } from "../base/errors.ts";
 import type { Progress, RunStatus } from "../base/events.ts";
 import type { RunId, SnapshotId } from "../base/ids.ts";
-import type { ChunkProfile, Entry, EntryStream } from "../sources/source.ts";
+import type { ChunkProfile, Entry, EntryStream, Extent } from "../sources/source.ts";
 
 export type SnapshotMode = "full" | "incremental" | "differential";
 
@@ -95,12 +96,163 @@ export interface WriteRequest {
   readonly signal: AbortSignal;
 }
 
+/** What became of a write on one store. */
+export type WriteResult = { readonly store: string; readonly snapshot: SnapshotInfo } | { readonly store: string; readonly error: HoldfastError };
+
 /** One entry of a snapshot as a reader gives it. */
 export interface SnapshotEntry {
-  /** Raw path bytes from the root, `/` between components, beginning with `/`. */
+  /** Raw path bytes from the root, `/` between components, beginning with `/`; the root itself is `/`. */
   readonly path: Uint8Array;
+  /** `entry.content` is never set here; content is read through the store. */
   readonly entry: Entry;
-  /** Opaque address of the content for `read`. */
-  readonly ref: unknown;
+  /** Data extents of a sparse file; undefined for a file without holes. */
+  readonly extents: readonly Extent[] | undefined;
   readonly changedWhileRead: boolean;
+  /** The format's own handle for the content; serialisable, opaque to everyone else. Equal handles mean equal content. */
+  readonly ref: unknown;
+  /** A stable text that is equal for two entries exactly when their content is (files) or whole subtree is (directories). */
+  readonly contentKey: string;
+}
+
+/**
+ * Content of many files on its way to threads. The main thread runs `batches`, which fetches stored bytes and never decodes
+ * them; a thread imports `decoderModule`, calls its `createDecoder(decoderSetup): ContentDecoder` once, and feeds it.
+ */
+export interface ContentFeed {
+  /** URL of a module that exports `createDecoder`. */
+  readonly decoderModule: string;
+  readonly decoderSetup: unknown;
+  /** Stored bytes for the files, in their order. A file that cannot be read is reported through `problem` and left out. */
+  batches(files: readonly SnapshotEntry[]): AsyncIterable<ContentBatch>;
+}
+
+export interface ContentBatch {
+  /** Structured-cloneable; `transfer` lists its buffers. */
+  readonly payload: unknown;
+  readonly transfer: readonly ArrayBuffer[];
+  /** Files (positions in the list given to `batches`) of which this batch holds content, in order. */
+  readonly files: readonly { readonly file: number; readonly first: boolean; readonly last: boolean }[];
+  /** Raw bytes in it. */
+  readonly rawBytes: number;
+  /** Files that cannot be delivered, found while fetching. */
+  readonly failed: readonly { readonly file: number; readonly error: ErrorWire }[];
+}
+
+/** A piece of a file's content; `offset` is the place in the file itself (holes counted). `bytes` is valid until the next piece. */
+export interface ContentPiece {
+  readonly file: number;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface ContentDecoder {
+  /** Decodes and verifies a batch. A file whose content is damaged yields an `error` instead of its pieces. */
+  decode(payload: unknown): Iterable<ContentPiece | { readonly file: number; readonly error: HoldfastError }>;
+}
+
+export interface VerifyOptions {
+  /** Empty: all snapshots. */
+  readonly snapshots: readonly SnapshotId[];
+  /** Part of the packs whose every byte is read: 0 to 1. */
+  readonly readData: number;
+  readonly onProgress: (progress: Progress) => void;
+  readonly signal: AbortSignal;
+}
+
+/** One line of a verification. */
+export interface VerifyCheck {
+  readonly name: string;
+  readonly checked: number;
+  readonly failed: number;
+  /** What was not done, and why; undefined when it was done whole. */
+  readonly note?: string | undefined;
+}
+
+export interface VerifyDamage {
+  /** `pack`, `index`, `snapshot`, `tree`, `chunk`, … and its id. */
+  readonly kind: string;
+  readonly id: string;
+  readonly message: string;
+  /** Snapshots and paths that depend on it; the first 100 paths. */
+  readonly snapshots: readonly SnapshotId[];
+  readonly paths: readonly string[];
+}
+
+export interface VerifyReport {
+  readonly ok: boolean;
+  readonly checks: readonly VerifyCheck[];
+  readonly damage: readonly VerifyDamage[];
+  readonly snapshots: number;
+  readonly bytesRead: number;
+}
+
+export interface PruneOptions {
+  readonly dryRun: boolean;
+  /** Delete what this prune condemns at once; needs strong listing and no other lease. */
+  readonly immediate: boolean;
+  /** Milliseconds a condemned pack stays. */
+  readonly graceMs: number;
+  /** Part of the stored bytes that may stay unused without rewriting: 0.05. */
+  readonly maxUnused: number;
+  readonly compression: { readonly type: "none" | "zstd" | "gzip"; readonly level: number };
+  readonly onProgress: (progress: Progress) => void;
+  readonly signal: AbortSignal;
+}
+
+export interface PruneReport {
+  readonly packsBefore: number;
+  readonly bytesBefore: number;
+  readonly liveBytes: number;
+  readonly packsKept: number;
+  readonly packsRepacked: number;
+  readonly bytesWritten: number;
+  readonly packsCondemned: number;
+  readonly bytesCondemned: number;
+  readonly packsDeleted: number;
+  readonly bytesDeleted: number;
+  readonly indexObjectsReplaced: number;
+  readonly notes: readonly string[];
+}
+
+/** A change to what is said of a snapshot. */
+export interface Annotation {
+  readonly addTags?: readonly string[];
+  readonly removeTags?: readonly string[];
+  /** Milliseconds since 1970, for ever, or none. */
+  readonly hold?: number | boolean;
+  readonly description?: string;
+}
+
+/** A format opened on one target. Disposing releases the target and threads; nothing on the target depends on it. */
+export interface Store extends AsyncDisposable {
+  /** The target's name. */
+  readonly name: string;
+  readonly format: "repository" | "archive";
+  readonly capabilities: FormatCapabilities;
+
+  /** All snapshots that are not deleted, oldest first, with their annotations applied. A damaged one is reported through `onDamaged`. */
+  snapshots(options?: { readonly signal?: AbortSignal; readonly onDamaged?: (id: string, error: HoldfastError) => void }): Promise<SnapshotInfo[]>;
+
+  /** One entry by its path, or undefined. */
+  lookup(snapshot: SnapshotInfo, path: Uint8Array, signal?: AbortSignal): Promise<SnapshotEntry | undefined>;
+
+  /** The entries of a directory (an entry of this store), sorted by raw name, in batches. */
+  list(directory: SnapshotEntry, signal?: AbortSignal): AsyncIterable<readonly SnapshotEntry[]>;
+
+  /** A file's content in order, holes as zeros. Rejects with `object_damaged` or `chunk_missing`. */
+  read(file: SnapshotEntry, options?: { readonly signal?: AbortSignal }): AsyncIterable<Uint8Array>;
+
+  /** Content for threads. */
+  content(signal: AbortSignal): ContentFeed;
+
+  /** Forgets snapshots. Refuses held ones. Space is freed by `prune`. */
+  delete(snapshots: readonly SnapshotInfo[], options: { readonly reason: string; readonly signal?: AbortSignal }): Promise<void>;
+
+  annotate(snapshot: SnapshotInfo, annotation: Annotation, signal?: AbortSignal): Promise<void>;
+
+  verify(options: VerifyOptions): Promise<VerifyReport>;
+
+  prune(options: PruneOptions): Promise<PruneReport>;
+
+  capacity(signal?: AbortSignal): Promise<{ readonly storedBytes: number; readonly objects: number; readonly freeBytes: number | undefined }>;
 }

@@ -2,7 +2,10 @@
  * The Target contract: a place that keeps immutable, whole objects under slash-separated names
  * (`packs/ab/abcd…`). It knows nothing of snapshots. `test/conformance/target.ts` proves every driver and wrapper.
  *
- * Names match `[a-z0-9._-]+(/[a-z0-9._-]+)*`; anything else is a programmer fault.
+ * Names match `[a-z0-9._-]+(/[a-z0-9._-]+)*`, no component is `.` or `..`, and the first is not `tmp` (it belongs to
+ * the drivers); anything else is a programmer fault, see `names.ts`.
+ * Bytes have one owner: parts of a put are only read, and must not change until it settles; what get returns is the
+ * caller's own, shared with nobody, so it may be transferred to another thread.
  * Every call may take long, fail with a HoldfastError whose `transient` says whether a retry can help, and
  * rejects with `signal.reason` soon after the signal fires. Calls may overlap freely.
  */

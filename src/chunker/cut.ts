@@ -1,0 +1,27 @@
+import type { ProfileParameters } from "./profile.ts";
+
+/**
+ * Length of the chunk that begins at `start`. `end - start` are the bytes left of the content, or at least
+ * `profile.max` of them: the caller guarantees one or the other, since a cut never looks further.
+ * The cuts depend on `gear`, the profile and the bytes from `start` on, on nothing before them. Returns 0 only when
+ * `start === end`. Allocates nothing.
+ */
+export function nextCut(gear: Uint32Array, profile: ProfileParameters, bytes: Uint8Array, start: number, end: number): number {
+  const left = end - start;
+  if (left <= profile.min) return left;
+  const limit = start + Math.min(left, profile.max);
+  const middle = start + Math.min(left, profile.target);
+  let i = start + profile.min;
+  let hash = 0;
+  let shift = profile.shiftBefore;
+  for (; i < middle; i++) {
+    hash = ((hash << 1) + gear[bytes[i]]) | 0;
+    if (hash >>> shift === 0) return i + 1 - start;
+  }
+  shift = profile.shiftAfter;
+  for (; i < limit; i++) {
+    hash = ((hash << 1) + gear[bytes[i]]) | 0;
+    if (hash >>> shift === 0) return i + 1 - start;
+  }
+  return limit - start;
+}

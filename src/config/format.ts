@@ -1,0 +1,168 @@
+import { DURATION_UNITS, parseDuration } from "../base/duration.ts";
+import { SIZE_UNITS, parseSize } from "../base/size.ts";
+import { explainCron } from "./cron.ts";
+import type { ProblemCode } from "./problem.ts";
+import { didYouMean, listOf, nearest } from "./suggest.ts";
+import { parseWindow } from "./window.ts";
+
+/** Why a text is not of a format. `reason` completes "…: "; neither names the text itself, which may be secret. */
+export interface FormatFault {
+  readonly reason: string;
+  readonly suggestion?: string | undefined;
+}
+
+export interface Format {
+  readonly code: ProblemCode;
+  /** What it should be, for messages. */
+  readonly expected: string;
+  /** Undefined when the text is right. */
+  readonly explain: (text: string) => FormatFault | undefined;
+}
+
+export const NAME_PATTERN = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+const CRON: Pick<Format, "code" | "expected"> = {
+  code: "bad_cron",
+  expected: "five cron fields such as `0 2 * * *`, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`",
+};
+
+/** True when a schedule's text is cron, and not a name. */
+export const isCronText = (text: string): boolean => /[\s@]/.test(text);
+
+const DURATION_WORDS: Readonly<Record<string, string>> = {
+  sec: "s",
+  secs: "s",
+  second: "s",
+  seconds: "s",
+  min: "m",
+  mins: "m",
+  minute: "m",
+  minutes: "m",
+  hr: "h",
+  hrs: "h",
+  hour: "h",
+  hours: "h",
+  day: "d",
+  days: "d",
+  wk: "w",
+  week: "w",
+  weeks: "w",
+};
+
+function explainUnit(text: string, units: readonly string[], words: Readonly<Record<string, string>>): FormatFault {
+  const match = /^(\d+(?:\.\d+)?)\s*([A-Za-zµ]*)$/.exec(text.trim());
+  if (!match) return { reason: "it is not a number and a unit" };
+  const [, amount, unit] = match as unknown as [string, string, string];
+  if (unit === "") return { reason: "it has no unit" };
+  if (units.includes(unit))
+    return { reason: units.length === DURATION_UNITS.length ? "there is a space in it" : "it is too large" };
+  const word = Object.hasOwn(words, unit.toLowerCase()) ? words[unit.toLowerCase()] : nearest(unit, units);
+  return {
+    reason: `there is no unit "${unit}"`,
+    suggestion: word === undefined ? undefined : `did you mean "${amount}${word}"?`,
+  };
+}
+
+export function parsePercent(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*%$/.exec(text.trim());
+  return match && Number(match[1]) <= 100 ? Number(match[1]) / 100 : undefined;
+}
+
+/** `1m..30m`, or `1m` for both ends; milliseconds. */
+export function parseBackoff(text: string): { minMs: number; maxMs: number } | undefined {
+  const [first = "", last = first, ...more] = text.split("..");
+  const minMs = parseDuration(first);
+  const maxMs = parseDuration(last);
+  return more.length > 0 || minMs === undefined || maxMs === undefined || minMs > maxMs ? undefined : { minMs, maxMs };
+}
+
+export function isTimezone(text: string): boolean {
+  if (!/^[A-Za-z]/.test(text)) return false;
+  try {
+    return new Intl.DateTimeFormat("en", { timeZone: text }).resolvedOptions().timeZone !== "";
+  } catch {
+    return false;
+  }
+}
+
+function explainTimezone(text: string): FormatFault {
+  const zones = ["UTC", ...Intl.supportedValuesOf("timeZone")];
+  const city = zones.find((zone) => zone.toLowerCase().endsWith(`/${text.toLowerCase().replaceAll(" ", "_")}`));
+  return {
+    reason: "there is no such time zone",
+    suggestion: city === undefined ? didYouMean(text, zones) : `did you mean "${city}"?`,
+  };
+}
+
+/** Every `format:` of the schema. */
+export const FORMATS: Readonly<Record<string, Format>> = {
+  size: {
+    code: "bad_size",
+    expected: `a number and a unit such as \`64MiB\` (${SIZE_UNITS.join(", ")})`,
+    explain: (text) => (parseSize(text) === undefined || /^[\d.\s]*$/.test(text) ? explainUnit(text, SIZE_UNITS, {}) : undefined),
+  },
+  duration: {
+    code: "bad_duration",
+    expected: `a number and a unit such as \`30s\` (${DURATION_UNITS.join(", ")})`,
+    explain: (text) => {
+      const durationMs = parseDuration(text);
+      if (durationMs === undefined) return explainUnit(text, DURATION_UNITS, DURATION_WORDS);
+      return durationMs <= Number.MAX_SAFE_INTEGER ? undefined : { reason: "it is too long" };
+    },
+  },
+  percent: {
+    code: "bad_percent",
+    expected: "a percentage such as `85%`",
+    explain: (text) => (parsePercent(text) === undefined ? { reason: "it is not a percentage from 0% to 100%" } : undefined),
+  },
+  cron: {
+    ...CRON,
+    explain: (text) => {
+      const reason = explainCron(text);
+      return reason === undefined ? undefined : { reason };
+    },
+  },
+  schedule: {
+    ...CRON,
+    expected: `the name of a schedule, or ${CRON.expected}`,
+    explain: (text) => {
+      if (!isCronText(text))
+        return NAME_PATTERN.test(text) ? undefined : { reason: "it is neither a name nor a cron expression" };
+      const reason = explainCron(text);
+      return reason === undefined ? undefined : { reason };
+    },
+  },
+  "time-of-day": {
+    code: "bad_time",
+    expected: "a time of day such as `03:00`",
+    explain: (text) =>
+      /^(?:[01]\d|2[0-3]):[0-5]\d$/.test(text) ? undefined : { reason: "it is not a time from 00:00 to 23:59" },
+  },
+  timezone: {
+    code: "bad_timezone",
+    expected: "an IANA time zone such as `Europe/Berlin`",
+    explain: (text) => (isTimezone(text) ? undefined : explainTimezone(text)),
+  },
+  window: {
+    code: "bad_window",
+    expected: "days and times such as `Mon-Fri 08:00-18:00`, or times alone",
+    explain: (text) => (parseWindow(text) === undefined ? { reason: "it is not days and a time range" } : undefined),
+  },
+  backoff: {
+    code: "bad_duration",
+    expected: "a duration such as `1m`, or a range such as `1m..30m`",
+    explain: (text) => {
+      if (parseBackoff(text) !== undefined) return undefined;
+      const bad = text.split("..").find((part) => parseDuration(part) === undefined);
+      return bad === undefined
+        ? { reason: "it is not a range from short to long" }
+        : explainUnit(bad, DURATION_UNITS, DURATION_WORDS);
+    },
+  },
+};
+
+/** `a`, `b` or `c` in code marks, for messages. */
+export const choices = (values: readonly unknown[]): string =>
+  listOf(
+    values.map((value) => `\`${String(value)}\``),
+    "or",
+  );

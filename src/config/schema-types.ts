@@ -1,0 +1,695 @@
+// Generated from schemas/holdfast.schema.json by `npm run generate`; do not edit.
+
+/**
+ * Where a secret is. A secret written here in plain text is a warning, and an error with `--strict`.
+ */
+export type Secret = PlainSecret | SecretReference;
+/**
+ * The secret itself; better: a reference.
+ */
+export type PlainSecret = string;
+/**
+ * How a password becomes a key. Default: argon2id with 64 MiB, 3 passes and 4 lanes.
+ */
+export type KeyDerivation = Argon2Id | Scrypt | Pbkdf2;
+/**
+ * Something to protect; `type` says what.
+ */
+export type Source = FilesSource | CommandSource;
+/**
+ * `frame` compresses small files together, which saves most; `file` compresses each by itself, so that sizes tell nothing of one file's likeness to another.
+ */
+export type GroupingChoice = "frame" | "file";
+/**
+ * A place that keeps backups; `type` says what.
+ */
+export type Target = LocalTarget;
+/**
+ * Compression in repositories. Default: zstd, level 3.
+ */
+export type Compression = ZstdCompression | GzipCompression | NoCompression;
+/**
+ * When something is due: a cron string, or a map.
+ */
+export type NamedSchedule = Cron | Schedule;
+/**
+ * Five cron fields (`L` is the last day of the month), or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
+ */
+export type Cron = string;
+/**
+ * Name of a schedule, a cron string, a schedule written here, or a list of these, each with its own `mode`.
+ */
+export type JobScheduleList = string | JobScheduleItem | (string | JobScheduleItem)[];
+/**
+ * What change detection compares with: `full` nothing, `incremental` the newest snapshot, `differential` the newest full one. A snapshot in a repository is whole in each mode.
+ */
+export type Mode = "full" | "incremental" | "differential";
+/**
+ * Name of a retention, or one written here.
+ */
+export type RetentionChoice = string | Retention;
+/**
+ * Names of targets, as a list, or as a map with settings for each. The source is read once and written to all.
+ */
+export type JobTargets = string[] | JobTargetMap;
+/**
+ * Settings of one target in one job.
+ */
+export type JobTarget = {
+  retention?: RetentionChoice;
+  /**
+   * With `false` a failure here makes the run partial instead of failed.
+   */
+  required?: boolean;
+} | null;
+/**
+ * Name of a schedule, a cron string (it has spaces or begins with `@`), or a schedule written here.
+ */
+export type ScheduleChoice = string | Schedule;
+
+/**
+ * One YAML file (and what it includes) declares what is protected, where copies live, how they are encrypted and how long they are kept.
+ */
+export interface HoldfastFile {
+  /**
+   * Version of this configuration language. Every file carries it, included ones too.
+   */
+  version: 1;
+  /**
+   * Name of this machine in its snapshots. Set it in containers, where the host name changes with every start. Default: the machine's host name.
+   */
+  host?: string;
+  /**
+   * More files, as paths or globs relative to this file. Their maps are merged by name; the same name twice is an error.
+   */
+  include?: string[];
+  daemon?: Daemon;
+  /**
+   * Named ways to encrypt a repository; targets refer to them by name.
+   */
+  encryption?: {
+    [k: string]: Encryption;
+  };
+  /**
+   * Named things to protect; jobs refer to them by name.
+   */
+  sources?: {
+    [k: string]: Source;
+  };
+  /**
+   * Named places that keep backups; jobs refer to them by name.
+   */
+  targets?: {
+    [k: string]: Target;
+  };
+  compression?: Compression;
+  /**
+   * Named schedules; jobs, verification and maintenance refer to them by name.
+   */
+  schedules?: {
+    [k: string]: NamedSchedule;
+  };
+  /**
+   * Named retention policies; jobs and their targets refer to them by name. Without one nothing is ever deleted.
+   */
+  retention?: {
+    [k: string]: Retention;
+  };
+  defaults?: Defaults;
+  /**
+   * Named jobs, the units that run: sources, targets, schedule, mode and retention.
+   */
+  jobs?: {
+    [k: string]: Job;
+  };
+  maintenance?: Maintenance;
+  guards?: Guards;
+  /**
+   * Id of one held plan (`holdfast plan` prints it). The change it names may be carried out; an approval never covers another plan.
+   */
+  approve?: string;
+}
+/**
+ * The process itself.
+ */
+export interface Daemon {
+  /**
+   * Folder of the run history and the control socket. Losing it loses no backup. Default: `$STATE_DIRECTORY`, or else `holdfast` in the XDG state folder.
+   */
+  stateDir?: string;
+  /**
+   * Folder of what can be fetched again from the targets. Default: `$CACHE_DIRECTORY`, or else `holdfast` in the XDG cache folder.
+   */
+  cacheDir?: string;
+  /**
+   * Time zone of every time of day in this configuration, as an IANA name. Default: the machine's own.
+   */
+  timezone?: string;
+  /**
+   * How many jobs run at once.
+   */
+  maxConcurrentJobs?: number;
+  /**
+   * How long a stopping daemon lets running work finish before it is aborted.
+   */
+  shutdownGrace?: string;
+  log?: Log;
+}
+/**
+ * The daemon's log.
+ */
+export interface Log {
+  /**
+   * The least important lines that are written.
+   */
+  level?: "debug" | "info" | "warn" | "error";
+  /**
+   * `json` is one JSON object a line; `text` is for people.
+   */
+  format?: "json" | "text";
+}
+/**
+ * How a repository is encrypted: by a `password`, or by a `keyFile`. The name `none` is reserved.
+ */
+export interface Encryption {
+  password?: Secret;
+  /**
+   * Passwords used before. A repository that one of them still opens gets the new one, so changing a password is an edit.
+   */
+  previous?: Secret[];
+  keyDerivation?: KeyDerivation;
+  /**
+   * File with a key: 64 hexadecimal digits.
+   */
+  keyFile?: string;
+  /**
+   * Make the key file (mode 0600) when it is missing. Refused when the target already holds a repository.
+   */
+  generate?: boolean;
+}
+/**
+ * A reference to a secret: exactly one of `file`, `env`, `command` and `credential`.
+ */
+export interface SecretReference {
+  /**
+   * File whose content, without one final newline, is the secret.
+   */
+  file?: string;
+  /**
+   * Environment variable that holds the secret.
+   */
+  env?: string;
+  /**
+   * Program and arguments that print the secret. No shell is involved.
+   *
+   * @minItems 1
+   */
+  command?: string[];
+  /**
+   * Name of a systemd credential (`LoadCredential=`): a file in `$CREDENTIALS_DIRECTORY`.
+   */
+  credential?: string;
+}
+/**
+ * Argon2id: costs memory and time. The best choice where it can run.
+ */
+export interface Argon2Id {
+  /**
+   * Chooses this function.
+   */
+  function: "argon2id";
+  /**
+   * Memory, from `8MiB` to `1GiB`.
+   */
+  memory?: string;
+  /**
+   * Passes over the memory.
+   */
+  passes?: number;
+  /**
+   * Lanes.
+   */
+  parallelism?: number;
+}
+/**
+ * scrypt: costs memory and time; the memory, 128 × cost × blockSize bytes, is at most 1 GiB.
+ */
+export interface Scrypt {
+  /**
+   * Chooses this function.
+   */
+  function: "scrypt";
+  /**
+   * N, a power of two.
+   */
+  cost?: number;
+  /**
+   * r.
+   */
+  blockSize?: number;
+  /**
+   * p.
+   */
+  parallelism?: number;
+}
+/**
+ * PBKDF2 with HMAC-SHA-512, for places that allow nothing else.
+ */
+export interface Pbkdf2 {
+  /**
+   * Chooses this function.
+   */
+  function: "pbkdf2";
+  /**
+   * Iterations.
+   */
+  iterations?: number;
+  /**
+   * Length of the random salt in bytes.
+   */
+  saltLength?: number;
+}
+/**
+ * Files and folders, with owners, permissions, times, links, extended attributes and holes.
+ */
+export interface FilesSource {
+  /**
+   * Chooses this type.
+   */
+  type: "files";
+  /**
+   * Files and folders to protect.
+   *
+   * @minItems 1
+   *
+   * Items: Absolute, or relative to the file that names it.
+   */
+  paths: string[];
+  /**
+   * What to leave out: gitignore rules, relative to each path. A later rule wins; `!` takes back in.
+   */
+  exclude?: string[];
+  /**
+   * Folders that hold a file of one of these names are left out.
+   */
+  excludeIfPresent?: string[];
+  /**
+   * Files larger than this are left out. Default: no limit.
+   */
+  excludeLargerThan?: string;
+  /**
+   * Stay on the file system that each path lies on.
+   */
+  oneFileSystem?: boolean;
+  /**
+   * With fewer entries than this below the paths the run fails, so that an empty mount does not become a good backup. 0 allows an empty folder.
+   */
+  minimumEntries?: number;
+  grouping?: GroupingChoice;
+}
+/**
+ * What a program prints, as one file. Nothing is committed when the program fails.
+ */
+export interface CommandSource {
+  /**
+   * Chooses this type.
+   */
+  type: "command";
+  /**
+   * Program and arguments. No shell is involved; for a pipe write `[sh, -c, "…"]`.
+   *
+   * @minItems 1
+   */
+  command: string[];
+  /**
+   * Name of the file in the snapshot; no `/`.
+   */
+  filename: string;
+  /**
+   * The program is stopped, and the run fails, after this long. Default: no limit.
+   */
+  timeout?: string;
+  grouping?: GroupingChoice;
+}
+/**
+ * A folder: a disk, or a mounted network share.
+ */
+export interface LocalTarget {
+  /**
+   * Chooses this type.
+   */
+  type: "local";
+  /**
+   * The folder. It is made when missing.
+   */
+  path: string;
+  /**
+   * A path that must be a mount point, so that a share that is not mounted is not filled in its place.
+   */
+  requireMount?: string;
+  /**
+   * Name of an `encryption`. `none` is for archives only, which take nothing else yet.
+   */
+  encryption: string;
+  archive?: Archive;
+  /**
+   * The most this target may hold; a backup that would go over it fails. Default: no limit.
+   */
+  maxSize?: string;
+  /**
+   * Warn from this share of `maxSize`, or else of the medium.
+   */
+  capacityWarning?: string;
+  /**
+   * This host never deletes anything here.
+   */
+  appendOnly?: boolean;
+  /**
+   * Counts as offsite for objectives.
+   */
+  offsite?: boolean;
+}
+/**
+ * Keep plain archives, one full one a backup, instead of a repository.
+ */
+export interface Archive {
+  /**
+   * Kind of archive.
+   */
+  container: "tar";
+  compression?: ArchiveCompression;
+}
+/**
+ * Compression of the archive.
+ */
+export interface ArchiveCompression {
+  /**
+   * `none`: the archive is not compressed.
+   */
+  type: "none";
+}
+/**
+ * zstd: fast and small.
+ */
+export interface ZstdCompression {
+  /**
+   * Chooses zstd.
+   */
+  type: "zstd";
+  /**
+   * Higher is smaller and slower.
+   */
+  level?: number;
+}
+/**
+ * gzip: every tool reads it.
+ */
+export interface GzipCompression {
+  /**
+   * Chooses gzip.
+   */
+  type: "gzip";
+  /**
+   * Higher is smaller and slower.
+   */
+  level?: number;
+}
+/**
+ * Nothing is compressed.
+ */
+export interface NoCompression {
+  /**
+   * Chooses no compression.
+   */
+  type: "none";
+}
+/**
+ * A schedule: exactly one of `cron`, `every`, `daily`, `weekly` and `monthly`, and how to keep it.
+ */
+export interface Schedule {
+  /**
+   * Five cron fields, or `@hourly` and the like.
+   */
+  cron?: string;
+  /**
+   * Again this long after the previous start; at least `1s`.
+   */
+  every?: string;
+  /**
+   * Every day, at the time of `at`.
+   */
+  daily?: true;
+  /**
+   * A day of the week, or several, at the time of `at`.
+   */
+  weekly?:
+    | ("monday" | "tuesday" | "wednesday" | "thursday" | "friday" | "saturday" | "sunday")
+    | ("monday" | "tuesday" | "wednesday" | "thursday" | "friday" | "saturday" | "sunday")[];
+  /**
+   * A day of the month from 1 to 28, or `last`, at the time of `at`.
+   */
+  monthly?: number | "last";
+  /**
+   * Time of day in `daemon.timezone`; with `daily`, `weekly` and `monthly`.
+   */
+  at?: string;
+  /**
+   * Delay each run by a random time up to this, so that many hosts do not start at once.
+   */
+  jitter?: string;
+  /**
+   * A run missed while the machine was off or the daemon stopped is made up for, once.
+   */
+  catchUp?: boolean;
+  /**
+   * Also run when the daemon starts.
+   */
+  onStart?: boolean;
+}
+/**
+ * Which snapshots to keep, for each host, job and source. `keep*` rules unite: a snapshot that any of them wants is kept, the others are deleted. `max*` rules then trim the oldest, never the newest success; without a `keep*` rule they are the only limits.
+ */
+export interface Retention {
+  /**
+   * Keep the newest ones.
+   */
+  keepLast?: number;
+  /**
+   * Keep the newest of each of the last hours that have one.
+   */
+  keepHourly?: number;
+  /**
+   * Keep the newest of each of the last days that have one.
+   */
+  keepDaily?: number;
+  /**
+   * Keep the newest of each of the last weeks that have one.
+   */
+  keepWeekly?: number;
+  /**
+   * Keep the newest of each of the last months that have one.
+   */
+  keepMonthly?: number;
+  /**
+   * Keep the newest of each of the last years that have one.
+   */
+  keepYearly?: number;
+  /**
+   * Keep all that are younger than this.
+   */
+  keepWithin?: string;
+  /**
+   * Keep those with any of these tags, as well as what the other rules keep.
+   */
+  keepTags?: string[];
+  /**
+   * Delete what is older than this.
+   */
+  maxAge?: string;
+  /**
+   * Delete the oldest above this number.
+   */
+  maxCount?: number;
+}
+/**
+ * What jobs take when they do not say it themselves.
+ */
+export interface Defaults {
+  schedule?: JobScheduleList;
+  retention?: RetentionChoice;
+  targets?: JobTargets;
+  compression?: Compression;
+}
+/**
+ * A schedule by `name`, or written here, and the `mode` of its runs.
+ */
+export interface JobScheduleItem {
+  /**
+   * Name of a schedule.
+   */
+  name?: string;
+  mode?: Mode;
+  /**
+   * Five cron fields, or `@hourly` and the like.
+   */
+  cron?: string;
+  /**
+   * Again this long after the previous start; at least `1s`.
+   */
+  every?: string;
+  /**
+   * Every day, at the time of `at`.
+   */
+  daily?: true;
+  /**
+   * A day of the week, or several, at the time of `at`.
+   */
+  weekly?:
+    | ("monday" | "tuesday" | "wednesday" | "thursday" | "friday" | "saturday" | "sunday")
+    | ("monday" | "tuesday" | "wednesday" | "thursday" | "friday" | "saturday" | "sunday")[];
+  /**
+   * A day of the month from 1 to 28, or `last`, at the time of `at`.
+   */
+  monthly?: number | "last";
+  /**
+   * Time of day in `daemon.timezone`; with `daily`, `weekly` and `monthly`.
+   */
+  at?: string;
+  /**
+   * Delay each run by a random time up to this, so that many hosts do not start at once.
+   */
+  jitter?: string;
+  /**
+   * A run missed while the machine was off or the daemon stopped is made up for, once.
+   */
+  catchUp?: boolean;
+  /**
+   * Also run when the daemon starts.
+   */
+  onStart?: boolean;
+}
+export interface JobTargetMap {
+  [k: string]: JobTarget;
+}
+/**
+ * The unit that runs. A name that did not exist before begins a new history, unless `formerly` says where it comes from.
+ */
+export interface Job {
+  /**
+   * For people.
+   */
+  description?: string;
+  /**
+   * A disabled job is checked but never runs by itself.
+   */
+  enabled?: boolean;
+  /**
+   * Earlier names of this job, so that a rename keeps its history.
+   *
+   * Items: Lower-case letters, digits, `_` and `-`; begins with a letter or digit; at most 63 characters.
+   */
+  formerly?: string[];
+  /**
+   * Names of sources; each becomes a snapshot of its own.
+   *
+   * @minItems 1
+   *
+   * Items: Lower-case letters, digits, `_` and `-`; begins with a letter or digit; at most 63 characters.
+   */
+  sources: string[];
+  targets?: JobTargets;
+  schedule?: JobScheduleList;
+  /**
+   * Times in which no run starts: days and a time range. A range that ends before it begins crosses midnight.
+   */
+  notDuring?: string[];
+  /**
+   * When several jobs are due, the higher runs first.
+   */
+  priority?: number;
+  retry?: Retry;
+  /**
+   * A run is aborted, and fails, after this long. Default: no limit.
+   */
+  timeout?: string;
+  /**
+   * A run fails when its source is larger than this. Default: no limit.
+   */
+  maxSnapshotSize?: string;
+  mode?: Mode;
+  compression?: Compression;
+  retention?: RetentionChoice;
+  verify?: JobVerify;
+  objectives?: Objectives;
+}
+/**
+ * What happens when a run fails for a reason that may pass.
+ */
+export interface Retry {
+  /**
+   * Tries in total; 1 is no retry.
+   */
+  attempts?: number;
+  /**
+   * Wait before a retry: a duration, or a range in which it doubles each time.
+   */
+  backoff?: string;
+}
+/**
+ * Proof that the snapshots of this job can be read.
+ */
+export interface JobVerify {
+  /**
+   * Check each new snapshot right after its backup.
+   */
+  afterBackup?: boolean;
+  schedule?: ScheduleChoice;
+  /**
+   * Share of the stored data that a check reads: a percentage, or `true` for all and `false` for the structure only.
+   */
+  readData?: string | boolean;
+}
+/**
+ * Promises of this job, which status and metrics measure.
+ */
+export interface Objectives {
+  /**
+   * The newest good snapshot is never older than this.
+   */
+  rpo?: string;
+  /**
+   * On how many targets the newest snapshot is.
+   */
+  copies?: number;
+  /**
+   * How many of these targets are `offsite`.
+   */
+  offsite?: number;
+  /**
+   * The last successful verification is never older than this.
+   */
+  verifiedWithin?: string;
+}
+/**
+ * When and how retention is applied and space is freed.
+ */
+export interface Maintenance {
+  schedule?: ScheduleChoice;
+  /**
+   * How long what is no longer needed stays on a target before it is deleted.
+   */
+  grace?: string;
+  /**
+   * Share of a repository that may stay unused, to save rewriting.
+   */
+  maxUnused?: string;
+}
+/**
+ * What stops retention until someone has looked.
+ */
+export interface Guards {
+  /**
+   * Nothing is deleted while the clocks of host and target differ by more than this.
+   */
+  clock?: string;
+}

@@ -1,0 +1,293 @@
+import { Ajv2020 } from "ajv/dist/2020.js";
+import type { ErrorObject, ValidateFunction } from "ajv/dist/2020.js";
+import { isValueMap, pathOf, pointerOf } from "./evaluate.ts";
+import type { Spot } from "./evaluate.ts";
+import { FORMATS, choices } from "./format.ts";
+import { configSchema } from "./schema.ts";
+import { nearest } from "./suggest.ts";
+import type { Draft } from "./draft.ts";
+
+type Schema = Readonly<Record<string, unknown>>;
+
+const isSchema = (value: unknown): value is Schema => typeof value === "object" && value !== null && !Array.isArray(value);
+
+function resolve(schema: Schema): Schema {
+  if (typeof schema["$ref"] !== "string") return schema;
+  const parts = schema["$ref"].slice(2).split("/");
+  return resolve(parts.reduce((at, part) => at[part] as Schema, configSchema));
+}
+
+function typesOf(schema: Schema): string[] {
+  const target = resolve(schema);
+  if (Array.isArray(target["anyOf"])) return (target["anyOf"] as Schema[]).flatMap(typesOf);
+  return [target["type"]].flat() as string[];
+}
+
+/**
+ * The published schema for ajv: an `anyOf` of different types becomes a choice by type, so that one mistake is one
+ * error and not one for each branch. (An `oneOf` of objects has a `discriminator`, which ajv knows.)
+ */
+function chooseByType(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(chooseByType);
+  if (!isSchema(schema)) return schema;
+  const { anyOf, ...rest } = schema;
+  const result = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, chooseByType(value)]));
+  if (!Array.isArray(anyOf)) return result;
+  const branches = anyOf as Schema[];
+  const allOf = branches.map((branch) => ({ if: { type: typesOf(branch) }, then: chooseByType(branch) }));
+  return { ...result, type: branches.flatMap(typesOf), allOf };
+}
+
+let compiled: ValidateFunction | undefined;
+
+function validator(): ValidateFunction {
+  if (compiled !== undefined) return compiled;
+  const ajv = new Ajv2020({
+    strict: true,
+    allErrors: true,
+    verbose: true,
+    discriminator: true,
+    allowUnionTypes: true,
+    strictRequired: false,
+    addUsedSchema: false,
+  });
+  for (const [name, format] of Object.entries(FORMATS))
+    ajv.addFormat(name, { type: "string", validate: (text: string) => format.explain(text) === undefined });
+  compiled = ajv.compile(chooseByType(configSchema) as Schema);
+  return compiled;
+}
+
+/** Checks the draft by the schema, reports each mistake once, and takes out what is wrong. */
+export function validateSchema(draft: Draft): void {
+  for (const [pointer, spot] of draft.places) if (spot.broken) draft.markBad(pointer);
+  const validate = validator();
+  if (!validate(draft.root)) report(draft, validate.errors ?? []);
+  draft.prune();
+}
+
+/** What comes first hides what comes after at the same place. */
+const ORDER = ["additionalProperties", "propertyNames", "type", "discriminator", "oneOf", "format", "enum", "const", "pattern"];
+
+function report(draft: Draft, errors: readonly ErrorObject[]): void {
+  const rank = (error: ErrorObject): number => (ORDER.includes(error.keyword) ? ORDER.indexOf(error.keyword) : ORDER.length);
+  const own = errors.filter(
+    (error) =>
+      error.keyword !== "if" &&
+      !/\/oneOf\/\d+\/required$/.test(error.schemaPath) &&
+      (error.propertyName === undefined || error.keyword === "propertyNames"),
+  );
+  for (const error of own.toSorted((a, b) => rank(a) - rank(b))) describe(draft, error);
+}
+
+function describe(draft: Draft, error: ErrorObject): void {
+  const pointer = error.instancePath;
+  const params = error.params as Record<string, unknown>;
+  const spot = draft.spot(pointer);
+  const schema = (error.parentSchema ?? {}) as Schema;
+  if (draft.isBad(pointer)) return;
+  const data: unknown = error.data;
+  switch (error.keyword) {
+    case "additionalProperties":
+      return unknownKey(draft, pointer, String(params["additionalProperty"]), Object.keys(schema["properties"] as Schema), data);
+    case "propertyNames": {
+      const name = String(params["propertyName"]);
+      const at = pointerOf(pointer, name);
+      return draft.error("bad_name", at, `"${name}" is not a name`, {
+        at: draft.spot(at).key,
+        expected: "lower-case letters, digits, _ and -; at most 63; a letter or digit first",
+      });
+    }
+    case "required":
+      return missingKey(draft, pointer, String(params["missingProperty"]), schema);
+    case "oneOf":
+      return oneOfKeys(
+        draft,
+        pointer,
+        (schema["oneOf"] as { required: string[] }[]).flatMap((branch) => branch.required),
+        data,
+      );
+    case "dependentRequired": {
+      const key = String(params["property"]);
+      const other = String(params["missingProperty"]);
+      if (draft.isAbsent(pointer, other))
+        draft.error("conflicting_keys", pointerOf(pointer, key), `\`${key}\` goes with \`${other}\``, {
+          at: draft.spot(pointerOf(pointer, key)).key,
+        });
+      return;
+    }
+    case "discriminator":
+      return unknownType(draft, pointer, String(params["tag"]), schema["oneOf"] as Schema[], data);
+    case "type":
+      return draft.error("wrong_type", pointer, `${expectedOf(schema)} is needed here, not ${kindOf(data, spot)}`, {
+        expected: expectedOf(schema),
+        suggestion: typeHelp(schema, data, spot),
+      });
+    case "format": {
+      const format = FORMATS[String(params["format"])]!;
+      const fault = format.explain(String(data));
+      return draft.error(format.code, pointer, `${quote(data, spot)}: ${fault?.reason ?? "it is not right"}`, {
+        expected: format.expected,
+        suggestion: fault?.suggestion,
+      });
+    }
+    case "enum":
+    case "const": {
+      const allowed = error.keyword === "enum" ? (params["allowedValues"] as unknown[]) : [params["allowedValue"]];
+      const near = typeof data === "string" ? nearest(data, allowed.map(String)) : undefined;
+      return draft.error("wrong_value", pointer, `${quote(data, spot)} is not possible here`, {
+        expected: choices(allowed),
+        suggestion: near && `did you mean "${near}"?`,
+      });
+    }
+    case "pattern": {
+      if (schema["title"] === "Name")
+        return draft.error("bad_name", pointer, `${quote(data, spot)} is not a name`, {
+          expected: "lower-case letters, digits, _ and -; at most 63; a letter or digit first",
+        });
+      return draft.error("wrong_value", pointer, `${quote(data, spot)} is not possible here`, {
+        expected: sentence(schema["description"]) ?? `text like ${String(schema["pattern"])}`,
+      });
+    }
+    case "minimum":
+    case "maximum":
+      return draft.error(
+        "wrong_value",
+        pointer,
+        `${quote(data, spot)} is too ${error.keyword === "minimum" ? "small" : "large"}`,
+        { expected: `a number ${rangeOf(schema)}` },
+      );
+    case "minItems":
+    case "minProperties":
+    case "minLength":
+      return draft.error("wrong_value", pointer, "this must not be empty");
+    case "uniqueItems":
+      return draft.error("wrong_value", pointer, "an item stands in the list twice");
+    default:
+      return draft.error("wrong_value", pointer, `this is not valid: ${error.message ?? error.keyword}`);
+  }
+}
+
+function unknownKey(draft: Draft, pointer: string, key: string, known: readonly string[], data: unknown): void {
+  const at = pointerOf(pointer, key);
+  const given = isValueMap(data) ? data : {};
+  const near =
+    nearest(
+      key,
+      known.filter((name) => !(name in given)),
+    ) ?? nearest(key, known);
+  if (near !== undefined) draft.noteMeant(pointer, near);
+  const { path } = draft.spot(pointer);
+  const what = pointer === "" ? `unknown section "${key}"` : `unknown key "${key}" in ${path}`;
+  const expected = known.length === 0 ? "no keys" : `one of ${known.join(", ")}`;
+  draft.error("unknown_key", at, what, { at: draft.spot(at).key, expected, suggestion: near && `did you mean "${near}"?` });
+}
+
+function missingKey(draft: Draft, pointer: string, key: string, schema: Schema): void {
+  if (!draft.isAbsent(pointer, key)) return;
+  const spot = draft.spot(pointer);
+  const property = (schema["properties"] as Record<string, Schema> | undefined)?.[key];
+  const variants = (schema["oneOf"] as Schema[] | undefined)?.map((branch) => tagOf(branch, key));
+  const expected = variants
+    ? choices(variants)
+    : property && sentence(property["description"] ?? resolve(property)["description"]);
+  const named = spot.path === "" ? "the file" : spot.path;
+  draft.error("missing_key", pointerOf(pointer, key), `${named} needs \`${key}\``, {
+    at: spot.key ?? spot.value,
+    path: pathOf(spot.path, key),
+    expected,
+  });
+}
+
+function oneOfKeys(draft: Draft, pointer: string, keys: readonly string[], data: unknown): void {
+  const given = isValueMap(data) ? keys.filter((key) => key in data) : [];
+  const spot = draft.spot(pointer);
+  if (given.length === 0) {
+    if (keys.every((key) => draft.isAbsent(pointer, key)))
+      draft.error("missing_key", pointer, `${spot.path} needs one of ${choices(keys)}`, {
+        at: spot.key ?? spot.value,
+        expected: choices(keys),
+      });
+    return;
+  }
+  const inOrder = given.toSorted(
+    (a, b) => draft.spot(pointerOf(pointer, a)).value.start - draft.spot(pointerOf(pointer, b)).value.start,
+  );
+  const second = pointerOf(pointer, inOrder[1]!);
+  draft.error("conflicting_keys", second, `\`${inOrder[1]}\` and \`${inOrder[0]}\` exclude each other`, {
+    at: draft.spot(second).key,
+    expected: `exactly one of ${choices(keys)}`,
+  });
+}
+
+const tagOf = (branch: Schema, tag: string): unknown =>
+  ((resolve(branch)["properties"] as Record<string, Schema>)[tag] as Schema)["const"];
+
+function unknownType(draft: Draft, pointer: string, tag: string, branches: readonly Schema[], data: unknown): void {
+  const value = isValueMap(data) ? data[tag] : undefined;
+  if (value === undefined) return; // `required` reports it
+  const at = pointerOf(pointer, tag);
+  if (draft.isBad(at)) return;
+  const types = branches.map((branch) => String(tagOf(branch, tag)));
+  const spot = draft.spot(at);
+  const near = typeof value === "string" ? nearest(value, types) : undefined;
+  const what = /^\/(sources|targets)\//.exec(pointer)?.[1]?.slice(0, -1);
+  const message =
+    typeof value === "string"
+      ? `there is no ${what === undefined ? tag : `${what} ${tag}`} ${quote(value, spot)} in this version`
+      : `a name is needed here, not ${kindOf(value, spot)}`;
+  draft.error(typeof value === "string" ? "unknown_type" : "wrong_type", at, message, {
+    expected: choices(types),
+    suggestion: near && `did you mean "${near}"?`,
+  });
+}
+
+const TYPE_WORDS: Readonly<Record<string, string>> = {
+  string: "text",
+  integer: "a whole number",
+  number: "a number",
+  boolean: "`true` or `false`",
+  array: "a list",
+  object: "a map",
+};
+
+function expectedOf(schema: Schema): string {
+  const format = typeof schema["format"] === "string" ? FORMATS[schema["format"]] : undefined;
+  if (format !== undefined) return format.expected;
+  const types = [...new Set([schema["type"]].flat() as string[])].filter((type) => type !== "null");
+  return types.map((type) => TYPE_WORDS[type] ?? type).join(" or ");
+}
+
+function typeHelp(schema: Schema, data: unknown, spot: Spot): string | undefined {
+  const types = [schema["type"]].flat();
+  if (data === null) return "give it a value, or take the key out";
+  if (spot.quote === "***" || typeof data === "object") return undefined;
+  if (types.includes("array") && !types.includes("string")) return `write a list: [${spot.quote}]`;
+  if (types.includes("string") && schema["format"] === undefined) return `write it in quotes: "${spot.quote}"`;
+  return undefined;
+}
+
+function kindOf(data: unknown, spot: Spot): string {
+  if (data === null || data === undefined) return "nothing";
+  if (Array.isArray(data)) return "a list";
+  if (typeof data === "object") return "a map";
+  const kind = typeof data === "string" ? "the text" : typeof data === "number" ? "the number" : "the value";
+  return `${kind} ${quote(data, spot)}`;
+}
+
+function quote(data: unknown, spot: Spot): string {
+  const text = spot.quote ?? String(data);
+  return typeof data === "string" && !/^["']/.test(text) ? `"${text}"` : text;
+}
+
+function rangeOf(schema: Schema): string {
+  const { minimum, maximum } = schema;
+  if (minimum !== undefined && maximum !== undefined) return `from ${String(minimum)} to ${String(maximum)}`;
+  return minimum === undefined ? `of at most ${String(maximum)}` : `of at least ${String(minimum)}`;
+}
+
+/** The first sentence of a description, as what was expected. */
+function sentence(description: unknown): string | undefined {
+  if (typeof description !== "string") return undefined;
+  const first = description.split(/\.(?:\s|$)/)[0]!;
+  return first.charAt(0).toLowerCase() + first.slice(1);
+}

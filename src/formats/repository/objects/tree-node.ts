@@ -1,0 +1,198 @@
+import { strict as assert } from "node:assert";
+import { crc32 } from "node:zlib";
+import { ByteReader, ByteWriter } from "../../../codec/binary.ts";
+import { decodeEntry, isEntryName, MAX_ENTRY_IDS, TREE_BOUNDS, TREE_ID_BYTES } from "./tree-entry.ts";
+import type { TreeEntry } from "./tree-entry.ts";
+
+export * from "./tree-entry.ts";
+
+/** Nodes of trees exactly as `docs/format.md` has them: leaves, inner nodes and chunk lists, and how a directory is split. */
+
+const VERSION = 1;
+const LEAF = 0;
+const INNER = 1;
+const LIST = 2;
+/** Ids of one list chunk. */
+export const LIST_IDS = 4096;
+/** Bytes of the smallest entry, for bounding counts. */
+const MIN_ENTRY_BYTES = 28;
+/** From here on a name may end a node, so that nodes have some 128 to 256 KiB and end alike after a change before them. */
+const SPLIT_FROM_BYTES = 128 * 1024;
+/** Here every node ends. */
+const SPLIT_AT_BYTES = 1024 * 1024;
+const SPLIT_MODULUS = 64;
+
+export interface TreeChild {
+  /** Name of the first entry below. */
+  readonly firstName: Uint8Array;
+  /** 32 bytes. */
+  readonly id: Uint8Array;
+}
+
+export type TreeNode =
+  | { readonly type: "leaf"; readonly entries: TreeEntry[] }
+  | { readonly type: "inner"; readonly children: TreeChild[] }
+  | { readonly type: "list"; readonly ids: Uint8Array };
+
+/**
+ * Reads a node, checking everything the format promises: names valid, sorted and unique; flags, profiles, depths, extents
+ * and bounds; nothing after the end. Throws `object_malformed`. Buffers are views of `bytes`.
+ */
+export function decodeNode(bytes: Uint8Array): TreeNode {
+  const reader = new ByteReader(bytes, "The tree node");
+  const version = reader.u8();
+  if (version !== VERSION) throw reader.malformed(`version ${version} is unknown`);
+  const type = reader.u8();
+  const node = decodeNodeBody(reader, type);
+  reader.done();
+  return node;
+}
+
+function decodeNodeBody(reader: ByteReader, type: number): TreeNode {
+  switch (type) {
+    case LEAF:
+      return { type: "leaf", entries: decodeEntries(reader) };
+    case INNER:
+      return { type: "inner", children: decodeChildren(reader) };
+    case LIST: {
+      const count = reader.count(TREE_ID_BYTES, LIST_IDS);
+      if (count === 0) throw reader.malformed("a chunk list is empty");
+      return { type: "list", ids: reader.raw(count * TREE_ID_BYTES) };
+    }
+    default:
+      throw reader.malformed(`node type ${type} is unknown`);
+  }
+}
+
+function decodeEntries(reader: ByteReader): TreeEntry[] {
+  const entries: TreeEntry[] = [];
+  let before: Buffer | undefined;
+  for (let left = reader.count(MIN_ENTRY_BYTES, Infinity); left > 0; left--) {
+    const name = decodeName(reader, before);
+    before = name;
+    entries.push(decodeEntry(reader, name));
+  }
+  return entries;
+}
+
+function decodeChildren(reader: ByteReader): TreeChild[] {
+  const children: TreeChild[] = [];
+  let before: Buffer | undefined;
+  for (let left = reader.count(TREE_ID_BYTES + 2, Infinity); left > 0; left--) {
+    const firstName = decodeName(reader, before);
+    before = firstName;
+    children.push({ firstName, id: reader.raw(TREE_ID_BYTES) });
+  }
+  if (children.length === 0) throw reader.malformed("an inner node is empty");
+  return children;
+}
+
+function decodeName(reader: ByteReader, before: Buffer | undefined): Buffer {
+  const name = reader.bytes(TREE_BOUNDS.nameBytes);
+  if (!isEntryName(name)) throw reader.malformed("a name is not valid");
+  if (before !== undefined && Buffer.compare(before, name) >= 0) throw reader.malformed("names are not sorted and unique");
+  return name;
+}
+
+/** Stores a finished node and returns its 32-byte chunk id. The buffer is the callee's. */
+export type EmitNode = (node: Buffer) => Uint8Array;
+
+interface Level {
+  readonly body: ByteWriter;
+  firstName: Buffer;
+  count: number;
+  emitted: number;
+}
+
+/**
+ * Builds the tree of one directory from entries that arrive in name order, holding at most one unfinished node a level.
+ * Which nodes come out depends on the entries alone, so an unchanged stretch gives unchanged nodes.
+ */
+export class TreeSplitter {
+  readonly #emit: EmitNode;
+  readonly #levels: Level[] = [];
+  readonly #row = new ByteWriter(128);
+  #lastName: Buffer | undefined;
+
+  constructor(emit: EmitNode) {
+    this.#emit = emit;
+  }
+
+  /** Adds an entry as `encodeEntry` wrote it; `encoded` is copied. Names that do not ascend are a programmer fault. */
+  add(name: Uint8Array, encoded: Uint8Array): void {
+    assert(this.#lastName === undefined || Buffer.compare(this.#lastName, name) < 0, "entries come sorted by name and once");
+    this.#lastName = Buffer.from(name);
+    this.#append(0, this.#lastName, encoded);
+  }
+
+  /** Emits what is left and returns the id of the root. The splitter is then used up. */
+  finish(): Uint8Array {
+    if (this.#levels.length === 0) return this.#emit(encodeNode(LEAF, 0, new Uint8Array()));
+    for (let height = 0; ; height++) {
+      const level = this.#levels[height] as Level;
+      if (level.count > 0) {
+        const id = this.#flush(height);
+        if (level.emitted === 1) return id;
+        this.#appendChild(height + 1, level.firstName, id);
+      } else if (level.emitted === 1) {
+        // The only node of this level ended by itself: its id is the one row above.
+        return (this.#levels[height + 1] as Level).body.view().subarray(-TREE_ID_BYTES);
+      }
+    }
+  }
+
+  #append(height: number, name: Buffer, bytes: Uint8Array): void {
+    const level = (this.#levels[height] ??= { body: new ByteWriter(16 * 1024), firstName: name, count: 0, emitted: 0 });
+    if (level.count === 0) level.firstName = name;
+    level.body.raw(bytes);
+    level.count++;
+    const size = level.body.length;
+    if (size >= SPLIT_AT_BYTES || (size >= SPLIT_FROM_BYTES && crc32(name) % SPLIT_MODULUS === 0))
+      this.#appendChild(height + 1, level.firstName, this.#flush(height));
+  }
+
+  #appendChild(height: number, firstName: Buffer, id: Uint8Array): void {
+    assert(id.length === TREE_ID_BYTES, "a tree id has 32 bytes");
+    this.#append(height, firstName, this.#row.reset().bytes(firstName).raw(id).view());
+  }
+
+  #flush(height: number): Uint8Array {
+    const level = this.#levels[height] as Level;
+    const id = this.#emit(encodeNode(height === 0 ? LEAF : INNER, level.count, level.body.view()));
+    level.body.reset();
+    level.count = 0;
+    level.emitted++;
+    return id;
+  }
+}
+
+/** The tree of a directory whose entries come sorted by name; returns the id of its root node. Children are emitted before parents. */
+export function buildTree(
+  entries: Iterable<{ readonly name: Uint8Array; readonly encoded: Uint8Array }>,
+  emit: EmitNode,
+): Uint8Array {
+  const splitter = new TreeSplitter(emit);
+  for (const { name, encoded } of entries) splitter.add(name, encoded);
+  return splitter.finish();
+}
+
+/** What an entry holds for data chunk ids (n × 32 bytes): themselves up to 256, else list chunks over them. */
+export function buildChunkList(ids: Uint8Array, emit: EmitNode): { depth: number; ids: Uint8Array } {
+  assert(ids.length % TREE_ID_BYTES === 0, "chunk ids have 32 bytes");
+  let depth = 0;
+  let level = ids;
+  while (level.length > MAX_ENTRY_IDS * TREE_ID_BYTES) {
+    const above: Uint8Array[] = [];
+    for (let at = 0; at < level.length; at += LIST_IDS * TREE_ID_BYTES) {
+      const part = level.subarray(at, at + LIST_IDS * TREE_ID_BYTES);
+      above.push(emit(encodeNode(LIST, part.length / TREE_ID_BYTES, part)));
+    }
+    level = Buffer.concat(above);
+    depth++;
+  }
+  return { depth, ids: level };
+}
+
+function encodeNode(type: number, count: number, body: Uint8Array): Buffer {
+  return new ByteWriter(body.length + 12).u8(VERSION).u8(type).varint(count).raw(body).view();
+}

@@ -1,0 +1,374 @@
+import { createHash } from "node:crypto";
+import type { Clock } from "../../base/clock.ts";
+import { HoldfastError } from "../../base/errors.ts";
+import { asObjectId, asRepositoryId, isHexId, type ObjectId, type PackId, type RepositoryId } from "../../base/ids.ts";
+import { randomHex, type Randomness } from "../../base/random.ts";
+import type { Secret } from "../../base/secret.ts";
+import { KIND } from "../../codec/seal.ts";
+import type { TargetAccess } from "../../targets/access.ts";
+import type { ObjectStat, Target } from "../../targets/target.ts";
+import { ChunkIndex } from "./index/chunk-index.ts";
+import { KeySet } from "./keys/key-set.ts";
+import { chooseKeyring, decodeKeyring, encodeKeyring, keyMaterial, newKeyring, rootMaterial, type Keyring } from "./keys/keyring.ts";
+import { Sealer } from "./keys/sealer.ts";
+import { createSlot, openSlot, type KdfParameters } from "./keys/slot.ts";
+import { decodeCondemned, type CondemnedObject } from "./objects/condemned-object.ts";
+import { decodeIndexObject, encodeIndexObject, type PackRecord } from "./objects/index-object.ts";
+
+/** A way into a repository: a password or the content of a key file. */
+export interface Unlocking {
+  readonly kind: "password" | "keyfile";
+  readonly secret: Secret;
+}
+
+export interface RepositoryOptions {
+  /** The target's name, for messages. */
+  readonly name: string;
+  readonly access: TargetAccess;
+  readonly clock: Clock;
+  readonly random: Randomness;
+  readonly host: string;
+  /** Never delete on this target. */
+  readonly appendOnly?: boolean;
+  /** Bytes after which a pack is closed. */
+  readonly packBytes?: number;
+}
+
+/** 32 MiB: large enough that a put's fixed cost vanishes, small enough that a few fit into memory. */
+export const DEFAULT_PACK_BYTES = 32 * 2 ** 20;
+const CONFIG_NAME = "holdfast.json";
+const MAX_SLOTS = 64;
+/** Objects fetched at a time. */
+const FETCHES = 16;
+
+/** Folder and kind of each class of sealed object. */
+export const OBJECT_KINDS = {
+  keyring: KIND.keyring,
+  index: KIND.index,
+  snapshots: KIND.snapshot,
+  leases: KIND.lease,
+  condemned: KIND.condemned,
+  notes: KIND.note,
+} as const;
+export type ObjectFolder = keyof typeof OBJECT_KINDS;
+
+/** A condemned object with its own id and age. */
+export interface CondemnedRecord extends CondemnedObject {
+  readonly id: ObjectId;
+  readonly objectTimeMs: number | undefined;
+}
+
+/**
+ * An open repository: its keys, the objects of its target, and the chunk index once loaded. Holds no lock; leases and
+ * the commit are elsewhere. Nothing here deletes.
+ */
+export class Repository implements AsyncDisposable {
+  readonly name: string;
+  readonly id: RepositoryId;
+  readonly keys: KeySet;
+  readonly sealer: Sealer;
+  readonly keyring: Keyring;
+  readonly keyringId: ObjectId;
+  readonly index = new ChunkIndex();
+  readonly options: RepositoryOptions;
+  /** The slot that opened it, 32 hex digits. */
+  readonly openedBy: string;
+  readonly #loadedIndex = new Map<ObjectId, readonly PackId[]>();
+  readonly #supersededIndex = new Set<string>();
+  readonly #loadedCondemned = new Map<string, CondemnedRecord>();
+
+  private constructor(
+    options: RepositoryOptions,
+    id: RepositoryId,
+    keys: KeySet,
+    keyring: { readonly keyring: Keyring; readonly id: ObjectId },
+    openedBy: string,
+  ) {
+    this.options = options;
+    this.name = options.name;
+    this.id = id;
+    this.keys = keys;
+    this.keyring = keyring.keyring;
+    this.keyringId = keyring.id;
+    this.sealer = new Sealer(keys, options.random);
+    this.openedBy = openedBy;
+  }
+
+  get target(): Target {
+    return this.options.access.target;
+  }
+
+  /**
+   * Opens a repository with the first of `unlockings` that fits a slot.
+   * Rejects with `repository_missing`, `key_wrong`, `object_malformed`, `repository_feature`, or what the target says.
+   */
+  static async open(options: RepositoryOptions, unlockings: readonly Unlocking[], signal?: AbortSignal): Promise<Repository> {
+    const { target } = options.access;
+    const id = await readRepositoryId(target, options.name, signal);
+    if (id === undefined) throw missing(options.name);
+    const idBytes = Buffer.from(id, "hex");
+    const root = await openRoot(target, options.name, idBytes, unlockings, signal);
+    const rootSealer = new Sealer(new KeySet(rootMaterial(idBytes, root.key)), options.random);
+    const candidates: { id: ObjectId; keyring: Keyring }[] = [];
+    for (const stat of await target.list("keyring/", { signal })) {
+      const objectId = asObjectId(stat.name.slice("keyring/".length));
+      const bytes = await getVerified(target, stat.name, objectId, options.name, signal);
+      candidates.push({ id: objectId, keyring: decodeKeyring(rootSealer.openObject(KIND.keyring, bytes)) });
+    }
+    const chosen = chooseKeyring(candidates);
+    if (chosen === undefined)
+      throw new HoldfastError("object_malformed", `The repository on target ${options.name} has no keyring`, {
+        hint: "Its folder keyring/ is empty: the repository was never finished, or part of it was deleted. Restore that folder from a copy of the target.",
+      });
+    const keys = new KeySet(keyMaterial(idBytes, root.key, chosen.keyring));
+    return new Repository(options, id, keys, chosen, root.slot);
+  }
+
+  /**
+   * Makes a new repository. Slot and keyring are written before `holdfast.json`, so that an interrupted creation is
+   * either not there or whole. `lineageSecret` (32 bytes) is given when the targets of a configuration share one.
+   */
+  static async create(
+    options: RepositoryOptions,
+    unlocking: Unlocking,
+    kdf: KdfParameters,
+    lineageSecret: Uint8Array | undefined,
+    signal?: AbortSignal,
+  ): Promise<Repository> {
+    const { target } = options.access;
+    const { random, clock } = options;
+    if ((await readRepositoryId(target, options.name, signal)) !== undefined)
+      throw new HoldfastError("repository_exists", `Target ${options.name} already holds a repository`, {
+        hint: "Nothing was changed. Open it with its own key, or point the target at another, empty folder.",
+      });
+    const id = asRepositoryId(randomHex(random, 16));
+    const idBytes = Buffer.from(id, "hex");
+    const root = random.bytes(32);
+    const created = new Date(clock.now()).toISOString();
+    const keyring = newKeyring({ master: random.bytes(32), lineageSecret: lineageSecret ?? random.bytes(32), created });
+    const slotId = randomHex(random, 16);
+    const slot = await createSlot(root, unlocking.secret, unlocking.kind === "keyfile" ? { function: "keyfile" } : kdf, {
+      id: slotId,
+      salt: random.bytes(32),
+      nonce: random.bytes(12),
+      label: `created on ${options.host}`,
+      created,
+      repositoryId: idBytes,
+    });
+    const keys = new KeySet(keyMaterial(idBytes, root, keyring));
+    const sealed = new Sealer(keys, random).sealObject(KIND.keyring, encodeKeyring(keyring));
+    const keyringId = objectIdOf(sealed);
+    await target.put(`keys/${slotId}`, [slot], { signal });
+    await target.put(`keyring/${keyringId}`, [sealed], { signal });
+    const config = `${JSON.stringify({ format: "holdfast-repository", version: 1, id, created })}\n`;
+    await target.put(CONFIG_NAME, [Buffer.from(config)], { signal });
+    // Two creators at once: the first holdfast.json stays, because a put never replaces; the other learns it here.
+    if ((await readRepositoryId(target, options.name, signal)) !== id)
+      throw new HoldfastError("repository_exists", `Another process created a repository on target ${options.name} at the same time`, {
+        hint: "Run the command again; it opens the repository that is there now.",
+      });
+    return new Repository(options, id, keys, { keyring, id: keyringId }, slotId);
+  }
+
+  /** Seals `content` and puts it under its SHA-256. */
+  async putObject(folder: ObjectFolder, content: Uint8Array, signal?: AbortSignal): Promise<ObjectId> {
+    const bytes = this.sealer.sealObject(OBJECT_KINDS[folder], content);
+    const reread = this.sealer.openObject(OBJECT_KINDS[folder], bytes);
+    if (Buffer.compare(reread, content) !== 0)
+      throw new HoldfastError("write_verification_failed", `An object for ${folder}/ did not survive encryption`, {
+        hint: "This points to a fault of memory or CPU; nothing was written.",
+      });
+    const id = objectIdOf(bytes);
+    await this.target.put(`${folder}/${id}`, [bytes], { signal });
+    return id;
+  }
+
+  /** The content of an object, after its hash, its key and its tag have been checked. */
+  async readObject(folder: ObjectFolder, id: ObjectId, signal?: AbortSignal): Promise<Buffer> {
+    const bytes = await getVerified(this.target, `${folder}/${id}`, id, this.name, signal);
+    return this.sealer.openObject(OBJECT_KINDS[folder], bytes);
+  }
+
+  /** Objects of a folder whose names are SHA-256 ids; anything else there is not ours. */
+  async listObjects(folder: ObjectFolder, signal?: AbortSignal): Promise<(ObjectStat & { readonly id: ObjectId })[]> {
+    const stats = await this.target.list(`${folder}/`, { signal });
+    return stats
+      .map((stat) => ({ ...stat, id: asObjectId(stat.name.slice(folder.length + 1)) }))
+      .filter((stat) => isHexId(stat.id, 32));
+  }
+
+  /**
+   * Reads every index object that is not loaded yet, and the condemned ones. An index object that is damaged is
+   * reported through `onDamaged`; the packs it named are found again from their directories.
+   */
+  async loadIndex(onDamaged: (id: ObjectId, error: unknown) => void, signal?: AbortSignal): Promise<void> {
+    const wanted = (await this.listObjects("index", signal)).filter((stat) => !this.#loadedIndex.has(stat.id));
+    const objects: { id: ObjectId; supersedes: readonly ObjectId[]; packs: readonly PackRecord[] }[] = [];
+    await inParallel(wanted, this.#fetches(), async ({ id }) => {
+      try {
+        objects.push({ id, ...decodeIndexObject(await this.readObject("index", id, signal)) });
+      } catch (error) {
+        if (error instanceof HoldfastError && error.code === "target_missing_object") return;
+        if (!(error instanceof HoldfastError) || !/^object_/.test(error.code)) throw error;
+        onDamaged(id, error);
+      }
+    });
+    for (const object of objects) for (const old of object.supersedes) this.#supersededIndex.add(old);
+    for (const object of objects) {
+      this.#loadedIndex.set(
+        object.id,
+        object.packs.map((pack) => pack.id),
+      );
+      if (this.#supersededIndex.has(object.id)) continue;
+      for (const pack of object.packs) this.index.addPack(pack);
+    }
+    await this.refreshCondemned(signal);
+  }
+
+  /** The index objects that count (loaded and not replaced by another), with the packs each names. */
+  activeIndexObjects(): { readonly id: ObjectId; readonly packs: readonly PackId[] }[] {
+    return [...this.#loadedIndex].filter(([id]) => !this.#supersededIndex.has(id)).map(([id, packs]) => ({ id, packs }));
+  }
+
+  /** Writes an index object naming `packs`, which must be on the target already. */
+  async putIndexObject(packs: readonly PackRecord[], supersedes: readonly ObjectId[], signal?: AbortSignal): Promise<ObjectId> {
+    const id = await this.putObject("index", encodeIndexObject({ supersedes, packs }), signal);
+    this.#loadedIndex.set(
+      id,
+      packs.map((pack) => pack.id),
+    );
+    for (const old of supersedes) this.#supersededIndex.add(old);
+    return id;
+  }
+
+  /** Lists condemned/ anew, marks what it names in the index, and returns all records. */
+  async refreshCondemned(signal?: AbortSignal): Promise<CondemnedRecord[]> {
+    const wanted = (await this.listObjects("condemned", signal)).filter((stat) => !this.#loadedCondemned.has(stat.id));
+    await inParallel(wanted, this.#fetches(), async ({ id, modifiedMs }) => {
+      const record = decodeCondemned(await this.readObject("condemned", id, signal));
+      this.#loadedCondemned.set(id, { ...record, id, objectTimeMs: modifiedMs });
+    });
+    for (const record of this.#loadedCondemned.values()) {
+      const state = record.reason === "damaged" ? "damaged" : "condemned";
+      for (const pack of record.packs) this.index.setPackState(pack, state);
+    }
+    return [...this.#loadedCondemned.values()];
+  }
+
+  #fetches(): number {
+    return Math.min(FETCHES, this.target.capabilities.concurrency);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.options.access[Symbol.asyncDispose]();
+  }
+}
+
+/** The id in `holdfast.json`, or undefined when there is none. Rejects with `object_foreign` or `repository_feature`. */
+export async function readRepositoryId(target: Target, name: string, signal?: AbortSignal): Promise<RepositoryId | undefined> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await target.get(CONFIG_NAME, { signal });
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === "target_missing_object") return undefined;
+    throw error;
+  }
+  const foreign = (why: string): HoldfastError =>
+    new HoldfastError("object_foreign", `${CONFIG_NAME} on target ${name} is not one of Holdfast's: ${why}`, {
+      hint: "The folder may belong to another program, or the file is damaged. Point the target elsewhere, or restore the file from a copy.",
+    });
+  if (bytes.length > 4096) throw foreign("it is too long");
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(bytes).toString("utf8"));
+  } catch {
+    throw foreign("it is not JSON");
+  }
+  if (typeof parsed !== "object" || parsed === null || !("format" in parsed) || parsed.format !== "holdfast-repository") throw foreign("its format has another name");
+  if (!("version" in parsed) || parsed.version !== 1)
+    throw new HoldfastError("repository_feature", `The repository on target ${name} has format version ${String("version" in parsed ? parsed.version : "none")}; this program knows version 1`, {
+      hint: "Use the Holdfast version that wrote it, or a newer one.",
+    });
+  if (!("id" in parsed) || typeof parsed.id !== "string" || !isHexId(parsed.id, 16)) throw foreign("its id is malformed");
+  return asRepositoryId(parsed.id);
+}
+
+async function openRoot(
+  target: Target,
+  name: string,
+  repositoryId: Buffer,
+  unlockings: readonly Unlocking[],
+  signal: AbortSignal | undefined,
+): Promise<{ key: Buffer; slot: string }> {
+  const slots = (await target.list("keys/", { signal })).filter((stat) => isHexId(stat.name.slice(5), 16));
+  if (slots.length > MAX_SLOTS)
+    throw new HoldfastError("object_malformed", `The repository on target ${name} has ${slots.length} key slots; at most ${MAX_SLOTS} are tried`, {
+      hint: "Someone put files into its folder keys/. Remove those that are not yours.",
+    });
+  let unreadable: unknown;
+  const contents: { id: string; bytes: Uint8Array }[] = [];
+  for (const slot of slots) {
+    try {
+      contents.push({ id: slot.name.slice(5), bytes: await target.get(slot.name, { signal }) });
+    } catch (error) {
+      unreadable = error;
+    }
+  }
+  for (const unlocking of unlockings) {
+    for (const { id, bytes } of contents) {
+      try {
+        const key = await openSlot(bytes, unlocking.secret, unlocking.kind, repositoryId);
+        if (key !== undefined) return { key, slot: id };
+      } catch (error) {
+        unreadable = error;
+      }
+    }
+  }
+  const what = unlockings.some(({ kind }) => kind === "keyfile") ? "key file" : "password";
+  throw new HoldfastError("key_wrong", `The ${what} opens none of the ${slots.length} key slots of the repository on target ${name}`, {
+    hint:
+      unreadable === undefined
+        ? `Check that the ${what} is the one this repository was made with, or was changed to (holdfast key list). Nothing was changed.`
+        : `At least one slot could not be read (${unreadable instanceof Error ? unreadable.message : String(unreadable)}). If the ${what} is right, restore the folder keys/ from a copy of the target.`,
+    cause: unreadable,
+  });
+}
+
+function missing(name: string): HoldfastError {
+  return new HoldfastError("repository_missing", `Target ${name} holds no repository`, {
+    hint: "If it should: check the path, and that the disk is mounted. If it is new: `holdfast apply` creates it.",
+  });
+}
+
+/** Gets an object and checks that its SHA-256 is its name. */
+export async function getVerified(target: Target, name: string, id: ObjectId, targetName: string, signal?: AbortSignal): Promise<Uint8Array> {
+  const bytes = await target.get(name, { signal });
+  if (objectIdOf(bytes) !== id)
+    throw new HoldfastError("object_damaged", `${name} on target ${targetName} is damaged: its SHA-256 is not its name`, {
+      hint: "Run `holdfast verify` to see what depends on it, and `holdfast repair`.",
+      data: { object: name, target: targetName },
+    });
+  return bytes;
+}
+
+export function objectIdOf(bytes: Uint8Array): ObjectId {
+  return asObjectId(createHash("sha256").update(bytes).digest("hex"));
+}
+
+/** Runs `act` over `items`, at most `width` at a time; the first rejection stops new ones and is thrown after those under way. */
+export async function inParallel<T>(items: readonly T[], width: number, act: (item: T) => Promise<void>): Promise<void> {
+  let next = 0;
+  let failure: { error: unknown } | undefined;
+  const lane = async (): Promise<void> => {
+    while (next < items.length && failure === undefined) {
+      const item = items[next++] as T;
+      try {
+        await act(item);
+      } catch (error) {
+        failure ??= { error };
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane));
+  if (failure !== undefined) throw failure.error;
+}

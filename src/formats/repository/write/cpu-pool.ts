@@ -1,0 +1,172 @@
+import { availableParallelism } from "node:os";
+import { HoldfastError } from "../../../base/errors.ts";
+import type { FileBatch, FileResults, FromCpu, SealedFrame, SealingSetup, Segment, ToCpu } from "./messages.ts";
+import { Thread } from "./thread.ts";
+
+/** Batches a CPU thread has at a time: one in work, one whose claims are on the way. */
+const PER_THREAD = 2;
+const MAX_THREADS = 8;
+/** A stream is handed over in pieces of this size. */
+const STREAM_PIECE = 2 ** 20;
+
+export interface CpuPoolEvents {
+  readonly onResults: (batch: number, results: FileResults, lengths: Uint32Array) => void;
+  readonly onFrames: (frames: readonly SealedFrame[]) => void;
+  readonly onFailure: (error: HoldfastError) => void;
+  /** False while the targets have enough waiting. */
+  readonly hasRoom: () => boolean;
+  /** Something moved: a batch was stored, a thread was flushed. */
+  readonly onChange: () => void;
+}
+
+interface Cpu {
+  readonly thread: Thread<ToCpu, FromCpu>;
+  outstanding: number;
+  flushed: boolean;
+}
+
+/** The CPU threads of a backup and the batches on their way through them. */
+export class CpuPool implements AsyncDisposable {
+  readonly #events: CpuPoolEvents;
+  #cpus: Cpu[] = [];
+  readonly #queue: FileBatch[] = [];
+  readonly #owner = new Map<number, { cpu: Cpu; batch: FileBatch | undefined }>();
+  #nextBatch = 0;
+  #streams = 0;
+  #notify: (() => void)[] = [];
+  #flushing = false;
+
+  constructor(events: CpuPoolEvents) {
+    this.#events = events;
+  }
+
+  start(sealing: SealingSetup, profile: number): void {
+    const count = Math.min(Math.max(availableParallelism(), 1), MAX_THREADS);
+    for (let i = 0; i < count; i++) {
+      const cpu: Cpu = {
+        thread: new Thread<ToCpu, FromCpu>(
+          "cpu-thread",
+          (message) => this.#onMessage(cpu, message),
+          (error) => this.#events.onFailure(error),
+        ),
+        outstanding: 0,
+        flushed: false,
+      };
+      cpu.thread.post({ type: "setup", sealing, profile });
+      this.#cpus.push(cpu);
+    }
+  }
+
+  /** True when nothing waits and nothing is under way. */
+  get idle(): boolean {
+    return this.#queue.length === 0 && this.#owner.size === 0 && this.#streams === 0;
+  }
+
+  get flushed(): boolean {
+    return this.#cpus.every((cpu) => cpu.flushed);
+  }
+
+  enqueue(batch: FileBatch): void {
+    this.#queue.push(batch);
+    this.dispatch();
+  }
+
+  /** Hands out what can be handed out. */
+  dispatch(): void {
+    while (this.#queue.length > 0 && this.#events.hasRoom()) {
+      const cpu = this.#freest();
+      if (cpu === undefined || cpu.outstanding >= PER_THREAD) return;
+      const batch = this.#queue.shift() as FileBatch;
+      const number = this.#nextBatch++;
+      this.#owner.set(number, { cpu, batch });
+      cpu.outstanding++;
+      cpu.thread.post({ type: "batch", batch: { ...batch, batch: number } });
+    }
+    const waiting = this.#notify;
+    this.#notify = [];
+    for (const wake of waiting) wake();
+  }
+
+  answer(batch: number, masks: Uint8Array<ArrayBuffer>): void {
+    this.#owner.get(batch)?.cpu.thread.post({ type: "claims", batch, masks }, [masks.buffer]);
+  }
+
+  /** A once-stream goes to one thread, piece by piece, in order. */
+  openStream(file: number, uid: number): { write(bytes: Uint8Array): Promise<void>; end(): Promise<void> } {
+    const cpu = this.#freest();
+    if (cpu === undefined) throw new HoldfastError("internal", "The CPU threads have not started");
+    this.#streams++;
+    const send = async (bytes: Uint8Array<ArrayBuffer> | undefined): Promise<void> => {
+      while (cpu.outstanding >= PER_THREAD * 2 || !this.#events.hasRoom())
+        await new Promise<void>((resolve) => this.#notify.push(resolve));
+      const number = this.#nextBatch++;
+      this.#owner.set(number, { cpu, batch: undefined });
+      cpu.outstanding++;
+      cpu.thread.post({ type: "stream", batch: number, file, uid, bytes }, bytes === undefined ? [] : [bytes.buffer]);
+    };
+    return {
+      write: async (bytes) => {
+        for (let at = 0; at < bytes.length; at += STREAM_PIECE) await send(new Uint8Array(bytes.subarray(at, at + STREAM_PIECE)));
+      },
+      end: async () => {
+        await send(undefined);
+        this.#streams--;
+      },
+    };
+  }
+
+  /** Tells every thread to hand over its open frames; `flushed` turns true once all have. */
+  flush(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    for (const cpu of this.#cpus) cpu.thread.post({ type: "flush" });
+  }
+
+  #freest(): Cpu | undefined {
+    let best: Cpu | undefined;
+    for (const cpu of this.#cpus) if (best === undefined || cpu.outstanding < best.outstanding) best = cpu;
+    return best;
+  }
+
+  #onMessage(cpu: Cpu, message: FromCpu): void {
+    switch (message.type) {
+      case "results":
+        this.#events.onResults(message.results.batch, message.results, message.lengths);
+        break;
+      case "continue":
+        this.#continue(message.batch, message.segment);
+        break;
+      case "frames":
+        this.#events.onFrames(message.frames);
+        break;
+      case "batchStored":
+        cpu.outstanding--;
+        this.#owner.delete(message.batch);
+        this.dispatch();
+        break;
+      case "flushed":
+        cpu.flushed = true;
+        break;
+      case "failed":
+        this.#events.onFailure(HoldfastError.fromWire(message.error));
+        break;
+      case "ready":
+        break;
+    }
+    this.#events.onChange();
+  }
+
+  /** The next part of a large file goes first: its reader's cache is warm, and the file ends sooner. */
+  #continue(batch: number, segment: Segment): void {
+    const known = this.#owner.get(batch)?.batch;
+    if (known === undefined) throw new HoldfastError("internal", `batch ${batch} has no file to go on with`);
+    this.#queue.unshift({ ...known, segment });
+    this.dispatch();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const cpus = this.#cpus;
+    this.#cpus = [];
+    await Promise.allSettled(cpus.map((cpu) => cpu.thread[Symbol.asyncDispose]()));
+  }
+}

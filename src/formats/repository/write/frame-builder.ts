@@ -1,0 +1,149 @@
+import { HoldfastError } from "../../../base/errors.ts";
+import type { Randomness } from "../../../base/random.ts";
+import { CODEC_NUMBER, compressIfWorthwhile, decompress, type CodecName } from "../../../codec/compress.ts";
+import { KeySet } from "../keys/key-set.ts";
+import { Sealer } from "../keys/sealer.ts";
+import type { SealedFrame, SealingSetup } from "./messages.ts";
+
+/** Chunks waiting to become one frame. */
+interface Group {
+  readonly mask: number;
+  readonly raw: Buffer;
+  length: number;
+  ids: Buffer[];
+  lengths: number[];
+}
+
+/** Largest number of open groups; beyond it the fullest is closed. Two targets in different states and a few owners fit. */
+const MAX_GROUPS = 6;
+
+/**
+ * Gathers new chunks in walk order into frames, compresses each frame once, seals it for every repository that needs it,
+ * and proves each sealed frame by opening it again before it is handed out. Never mixes owners in a frame.
+ */
+export class FrameBuilder {
+  readonly #kind: 1 | 2;
+  readonly #codec: CodecName;
+  readonly #level: number;
+  readonly #frameBytes: number;
+  readonly #perFile: boolean;
+  readonly #sealers: readonly Sealer[];
+  readonly #groups = new Map<string, Group>();
+  readonly #spare: Buffer[] = [];
+  #ready: SealedFrame[] = [];
+
+  constructor(kind: 1 | 2, setup: SealingSetup, random: Randomness) {
+    this.#kind = kind;
+    this.#codec = setup.codec;
+    this.#level = setup.level;
+    this.#frameBytes = setup.frameBytes;
+    this.#perFile = setup.grouping === "file";
+    this.#sealers = setup.repositories.map((keys) => new Sealer(new KeySet(keys), random));
+  }
+
+  /**
+   * Takes one chunk that the repositories in `mask` need. `bytes` and `id` are copied; the caller may reuse them at once.
+   * `owner` separates what must not share a frame.
+   */
+  add(bytes: Uint8Array, id: Uint8Array, mask: number, owner: number): void {
+    if (bytes.length >= this.#frameBytes) {
+      this.#seal(mask, bytes, Buffer.from(id), Uint32Array.of(bytes.length));
+      return;
+    }
+    const key = `${mask}:${owner}`;
+    let group = this.#groups.get(key);
+    if (group !== undefined && group.length + bytes.length > group.raw.length) {
+      this.#close(key, group);
+      group = undefined;
+    }
+    if (group === undefined) {
+      if (this.#groups.size >= MAX_GROUPS) this.#closeFullest();
+      group = { mask, raw: this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.#frameBytes * 2), length: 0, ids: [], lengths: [] };
+      this.#groups.set(key, group);
+    }
+    group.raw.set(bytes, group.length);
+    group.length += bytes.length;
+    group.ids.push(Buffer.from(id));
+    group.lengths.push(bytes.length);
+    if (group.length >= this.#frameBytes) this.#close(key, group);
+  }
+
+  /** Tells that a file ended; closes open frames when files must not share one. */
+  endFile(): void {
+    if (this.#perFile) this.flush();
+  }
+
+  /** Closes every open frame. */
+  flush(): void {
+    for (const [key, group] of [...this.#groups]) this.#close(key, group);
+  }
+
+  /** The frames finished since the last call. */
+  take(): SealedFrame[] {
+    const ready = this.#ready;
+    this.#ready = [];
+    return ready;
+  }
+
+  #closeFullest(): void {
+    let fullest: [string, Group] | undefined;
+    for (const pair of this.#groups) if (fullest === undefined || pair[1].length > fullest[1].length) fullest = pair;
+    if (fullest !== undefined) this.#close(fullest[0], fullest[1]);
+  }
+
+  #close(key: string, group: Group): void {
+    this.#groups.delete(key);
+    this.#seal(group.mask, group.raw.subarray(0, group.length), Buffer.concat(group.ids), Uint32Array.from(group.lengths));
+    this.#spare.push(group.raw);
+  }
+
+  #seal(mask: number, raw: Uint8Array, ids: Buffer, lengths: Uint32Array<ArrayBuffer>): void {
+    const packed = compressIfWorthwhile(this.#codec, this.#level, raw);
+    const codec = CODEC_NUMBER[packed.codec];
+    let proven = false;
+    const sealed = this.#sealers.map((sealer, index) => {
+      if ((mask & (1 << index)) === 0) return undefined;
+      const bytes = sealer.sealFrame(this.#kind, codec, raw.length, packed.bytes);
+      // A fault of CPU or memory must not reach the target: open what was sealed, and decode what was compressed.
+      const opened = sealer.unsealFrame({ kind: this.#kind, codec, rawLength: raw.length, row: sealer.currentRow() }, bytes);
+      if (Buffer.compare(opened, packed.bytes) !== 0) throw verificationFailure("encryption");
+      if (!proven) {
+        if (codec !== CODEC_NUMBER.none && Buffer.compare(decompress(codec, opened, raw.length), raw) !== 0)
+          throw verificationFailure("compression");
+        proven = true;
+      }
+      return ownBuffer(bytes);
+    });
+    this.#ready.push({
+      kind: this.#kind,
+      codec,
+      rawLength: raw.length,
+      chunkIds: ownBuffer(ids),
+      chunkLengths: lengths,
+      sealed,
+    });
+  }
+}
+
+function verificationFailure(step: string): HoldfastError {
+  return new HoldfastError("write_verification_failed", `A frame did not survive ${step}: what was written differs from what was read back`, {
+    hint: "This points to a fault of memory or CPU. Nothing was stored from it. Test the machine's memory before you trust its backups.",
+  });
+}
+
+/** A view that owns its whole ArrayBuffer, so that it can be transferred. */
+export function ownBuffer(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  if (bytes.buffer instanceof ArrayBuffer && bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength)
+    return bytes as Uint8Array<ArrayBuffer>;
+  return new Uint8Array(bytes);
+}
+
+/** The ArrayBuffers of frames, for a transfer list. */
+export function transferOf(frames: readonly SealedFrame[]): ArrayBuffer[] {
+  const list: ArrayBuffer[] = [];
+  for (const frame of frames) {
+    list.push(frame.chunkIds.buffer, frame.chunkLengths.buffer);
+    for (const bytes of frame.sealed) if (bytes !== undefined) list.push(bytes.buffer);
+  }
+  return list;
+}

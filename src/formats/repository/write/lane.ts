@@ -1,0 +1,139 @@
+import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
+import type { PackId } from "../../../base/ids.ts";
+import { HeldLease } from "../leases/leases.ts";
+import type { PackRecord } from "../objects/index-object.ts";
+import type { Repository } from "../repository.ts";
+import { DEFAULT_PACK_BYTES } from "../repository.ts";
+import { PendingIndex } from "./commit.ts";
+import type { FromPack, PackFrameBytes, SealedFrame, ToPack } from "./messages.ts";
+import { Thread } from "./thread.ts";
+
+/** Sealed bytes that may wait for one target: two open packs, and two being put. */
+const MAX_IN_FLIGHT_PACKS = 4;
+
+/** One target of a backup: its repository, lease, pack thread and what it has taken so far. A failure here ends this lane only. */
+export class Lane implements AsyncDisposable {
+  readonly repository: Repository;
+  readonly usedPacks = new Set<PackId>();
+  readonly pending: PendingIndex;
+  newBytes = 0;
+  storedBytes = 0;
+  error: HoldfastError | undefined;
+  #lease: HeldLease | undefined;
+  #thread: Thread<ToPack, FromPack> | undefined;
+  #inFlight = 0;
+  #flushed: (() => void) | undefined;
+  #indexing: Promise<void> = Promise.resolve();
+  readonly #changed: () => void;
+
+  constructor(repository: Repository, changed: () => void) {
+    this.repository = repository;
+    this.pending = new PendingIndex(repository);
+    this.#changed = changed;
+  }
+
+  /** Takes the lease and starts the pack thread. */
+  async start(signal: AbortSignal): Promise<void> {
+    this.#lease = await HeldLease.acquire(this.repository, "write", signal);
+    const thread = new Thread<ToPack, FromPack>(
+      "pack-thread",
+      (message) => this.#onMessage(message),
+      (error) => this.fail(error),
+    );
+    this.#thread = thread;
+    const { spec, transfer } = this.repository.options.access.forThread();
+    thread.post(
+      { type: "setup", target: spec, keys: this.repository.keys.material, packBytes: this.packBytes },
+      transfer,
+    );
+  }
+
+  get packBytes(): number {
+    return this.repository.options.packBytes ?? DEFAULT_PACK_BYTES;
+  }
+
+  get lease(): HeldLease {
+    if (this.#lease === undefined) throw new HoldfastError("internal", "The lane has not started");
+    return this.#lease;
+  }
+
+  get alive(): boolean {
+    return this.error === undefined;
+  }
+
+  /** False while more waits for the target than memory should hold. */
+  get hasRoom(): boolean {
+    return !this.alive || this.#inFlight < MAX_IN_FLIGHT_PACKS * this.packBytes;
+  }
+
+  fail(error: HoldfastError): void {
+    this.error ??= error;
+    this.#flushed?.();
+    this.#changed();
+  }
+
+  /** Hands frames over; `position` is this lane's place in the masks. The frames' buffers are given away when `last`. */
+  send(frames: readonly SealedFrame[], position: number, last: boolean): void {
+    if (!this.alive) return;
+    const mine: PackFrameBytes[] = [];
+    const transfer: ArrayBuffer[] = [];
+    for (const frame of frames) {
+      const sealed = frame.sealed[position];
+      if (sealed === undefined) continue;
+      const chunkIds = last ? frame.chunkIds : Uint8Array.from(frame.chunkIds);
+      const chunkLengths = last ? frame.chunkLengths : Uint32Array.from(frame.chunkLengths);
+      mine.push({ kind: frame.kind, codec: frame.codec, rawLength: frame.rawLength, chunkIds, chunkLengths, sealed });
+      transfer.push(chunkIds.buffer, chunkLengths.buffer, sealed.buffer);
+      this.#inFlight += sealed.length;
+    }
+    if (mine.length > 0) this.#thread?.post({ type: "frames", frames: mine }, transfer);
+  }
+
+  /** Resolves when every frame handed over lies in a pack on the target, or the lane has failed. */
+  async flush(): Promise<void> {
+    if (!this.alive) return;
+    await new Promise<void>((resolve) => {
+      this.#flushed = resolve;
+      this.#thread?.post({ type: "flush" });
+    });
+    await this.#indexing;
+  }
+
+  #onMessage(message: FromPack): void {
+    switch (message.type) {
+      case "packed":
+        this.#packed(message.record);
+        break;
+      case "accepted":
+        this.#inFlight -= message.bytes;
+        this.#changed();
+        break;
+      case "flushed":
+        this.#flushed?.();
+        break;
+      case "failed":
+        this.fail(HoldfastError.fromWire(message.error));
+        break;
+      case "ready":
+        break;
+    }
+  }
+
+  #packed(record: PackRecord): void {
+    this.repository.index.addPack(record);
+    this.usedPacks.add(record.id);
+    this.pending.add(record);
+    this.storedBytes += record.sizeBytes;
+    if (this.pending.due())
+      this.#indexing = this.#indexing
+        .then(() => this.pending.write())
+        .catch((error: unknown) => this.fail(asHoldfastError(error)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const thread = this.#thread;
+    this.#thread = undefined;
+    await thread?.[Symbol.asyncDispose]();
+    await this.#lease?.[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,127 @@
+import { createHash, type Hash } from "node:crypto";
+import { parentPort } from "node:worker_threads";
+import { asHoldfastError } from "../../../base/errors.ts";
+import { asPackId } from "../../../base/ids.ts";
+import { systemRandom } from "../../../codec/system-random.ts";
+import { createTarget } from "../../../targets/registry.ts";
+import type { Target } from "../../../targets/target.ts";
+import { KeySet } from "../keys/key-set.ts";
+import { Sealer } from "../keys/sealer.ts";
+import { toPackRecord } from "../objects/index-object.ts";
+import { finishPack, type PackDirectory, type PackFrame } from "../objects/pack-directory.ts";
+import type { FromPack, PackFrameBytes, ToPack } from "./messages.ts";
+
+// The I/O thread of one target: gathers frames into packs, hashes them as they come, and puts each pack whole.
+
+const port = parentPort;
+if (port === null) throw new Error("pack-thread runs as a worker");
+
+/** Packs being put at a time on a target that takes several; each holds up to a pack's bytes in memory. */
+const PUTS_IN_FLIGHT = 3;
+
+interface OpenPack {
+  readonly kind: 1 | 2;
+  readonly hash: Hash;
+  readonly parts: Uint8Array[];
+  readonly frames: PackFrame[];
+  bytes: number;
+}
+
+let target: Target | undefined;
+let sealer: Sealer | undefined;
+let packBytes = 0;
+const open = new Map<1 | 2, OpenPack>();
+const puts = new Set<Promise<void>>();
+let failed = false;
+
+function post(message: FromPack): void {
+  port?.postMessage(message);
+}
+
+function fail(error: unknown): void {
+  if (failed) return;
+  failed = true;
+  open.clear();
+  post({ type: "failed", error: asHoldfastError(error).toWire() });
+}
+
+async function append(frame: PackFrameBytes): Promise<void> {
+  let pack = open.get(frame.kind);
+  if (pack === undefined) {
+    pack = { kind: frame.kind, hash: createHash("sha256"), parts: [], frames: [], bytes: 0 };
+    open.set(frame.kind, pack);
+  }
+  pack.hash.update(frame.sealed);
+  pack.parts.push(frame.sealed);
+  pack.bytes += frame.sealed.length;
+  pack.frames.push({
+    codec: frame.codec,
+    row: 0,
+    storedLength: frame.sealed.length,
+    rawLength: frame.rawLength,
+    chunkIds: frame.chunkIds,
+    chunkLengths: frame.chunkLengths,
+  });
+  if (pack.bytes >= packBytes) {
+    open.delete(frame.kind);
+    await finish(pack);
+  }
+}
+
+async function finish(pack: OpenPack): Promise<void> {
+  if (target === undefined || sealer === undefined) throw new Error("not set up");
+  const directory: PackDirectory = { kind: pack.kind, rows: [sealer.currentRow()], frames: pack.frames };
+  const tail = finishPack(sealer, directory, pack.bytes);
+  for (const part of tail) pack.hash.update(part);
+  const id = asPackId(pack.hash.digest("hex"));
+  const parts = [...pack.parts, ...tail];
+  const sizeBytes = parts.reduce((sum, part) => sum + part.length, 0);
+  const record = toPackRecord(id, sizeBytes, directory);
+  while (puts.size >= PUTS_IN_FLIGHT) await Promise.race(puts);
+  const put = target
+    .put(`packs/${id.slice(0, 2)}/${id}`, parts)
+    .then(() => {
+      if (failed) return;
+      post({ type: "packed", record });
+      post({ type: "accepted", bytes: pack.bytes });
+    })
+    .catch(fail)
+    .finally(() => puts.delete(put));
+  puts.add(put);
+}
+
+async function handle(message: ToPack): Promise<void> {
+  switch (message.type) {
+    case "setup":
+      target = await createTarget(message.target);
+      sealer = new Sealer(new KeySet(message.keys), systemRandom);
+      packBytes = message.packBytes;
+      post({ type: "ready" });
+      break;
+    case "frames":
+      if (!failed) for (const frame of message.frames) await append(frame);
+      break;
+    case "flush": {
+      const rest = [...open.values()];
+      open.clear();
+      if (!failed) for (const pack of rest) await finish(pack);
+      await Promise.all(puts);
+      post({ type: "flushed" });
+      break;
+    }
+    case "abort":
+      failed = true;
+      open.clear();
+      await Promise.allSettled(puts);
+      await target?.[Symbol.asyncDispose]();
+      post({ type: "flushed" });
+      port?.close();
+      break;
+  }
+}
+
+// One message after the other: frames keep their order, and a flush sees all that came before it.
+let queue: Promise<void> = Promise.resolve();
+port.on("message", (message: ToPack) => {
+  queue = queue.then(() => handle(message)).catch(fail);
+});

@@ -1,0 +1,38 @@
+import { Worker, type MessagePort } from "node:worker_threads";
+import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
+
+/** A worker thread with typed messages. A crash of the thread arrives as `onFailure`. */
+export class Thread<To, From> implements AsyncDisposable {
+  readonly #worker: Worker;
+  #ended = false;
+
+  constructor(module: "cpu-thread" | "tree-thread" | "pack-thread", onMessage: (message: From) => void, onFailure: (error: HoldfastError) => void) {
+    const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+    this.#worker = new Worker(new URL(`./${module}.${extension}`, import.meta.url), { name: module, trackUnmanagedFds: false });
+    this.#worker.on("message", (message: From) => {
+      if (this.#ended) return;
+      try {
+        onMessage(message);
+      } catch (error) {
+        onFailure(asHoldfastError(error));
+      }
+    });
+    this.#worker.on("error", (error) => {
+      if (!this.#ended) onFailure(new HoldfastError("internal", `The ${module} stopped: ${error instanceof Error ? error.message : String(error)}`, { cause: error }));
+    });
+    this.#worker.on("exit", (code) => {
+      if (!this.#ended) onFailure(new HoldfastError("internal", `The ${module} ended with code ${code} before its work was done`));
+    });
+  }
+
+  post(message: To, transfer: readonly (ArrayBuffer | MessagePort)[] = []): void {
+    this.#worker.postMessage(message, [...transfer]);
+  }
+
+  /** Stops the thread at once. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    await this.#worker.terminate();
+  }
+}

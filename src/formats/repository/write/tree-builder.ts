@@ -1,0 +1,588 @@
+import { ByteWriter } from "../../../codec/binary.ts";
+import type { Entry, WalkEvent } from "../../../sources/source.ts";
+import type { KeySet } from "../keys/key-set.ts";
+import { buildChunkList, buildTree } from "../objects/tree-node.ts";
+import { encodeEntry, ENTRY_FLAG, type TreeEntry } from "../objects/tree-entry.ts";
+import type { FrameBuilder } from "./frame-builder.ts";
+import type { BaselineTrees } from "./baseline-trees.ts";
+import {
+  FILE_CHANGED,
+  FILE_PART,
+  FILE_RACY,
+  FILE_UNREADABLE,
+  FILE_VANISHED,
+  type FileBatch,
+  type FileExtra,
+  type FileResults,
+  type TreeCounts,
+} from "./messages.ts";
+
+/** Content bytes after which a batch of files is handed to a CPU thread. */
+const BATCH_BYTES = 2 ** 20;
+const BATCH_FILES = 512;
+/** Unchanged files asked about in one message. */
+const CHECK_FILES = 1024;
+/** Tree chunks whose claims are asked in one message. */
+const CLAIM_BYTES = 2 ** 20;
+const CLAIM_COUNT = 512;
+
+/** A directory being built. */
+interface Node {
+  readonly parent: Node | undefined;
+  readonly slot: number;
+  readonly entry: Entry;
+  readonly path: Buffer;
+  /** Entries in order; a hole is one that vanished or could not be read. */
+  entries: (TreeEntry | undefined)[];
+  pending: number;
+  left: boolean;
+  readonly baseline: readonly TreeEntry[];
+  cursor: number;
+}
+
+/** A file whose chunks are not known yet. */
+interface PendingFile {
+  readonly node: Node;
+  readonly slot: number;
+  readonly entry: Entry;
+  readonly attempt: number;
+  /** Parts of a large file that came so far, by number. */
+  parts: (Uint8Array | undefined)[] | undefined;
+  expectedParts: number | undefined;
+  bytes: number;
+  changed: boolean;
+  racy: boolean;
+  extra: FileExtra | undefined;
+}
+
+/** What the builder asks of the thread around it. */
+export interface TreeBuilderPort {
+  files(batch: FileBatch): void;
+  stream(file: number, once: number, uid: number): void;
+  claims(batch: number, ids: Uint8Array<ArrayBuffer>, lengths: Uint32Array<ArrayBuffer>): void;
+  check(check: number, ids: Uint8Array<ArrayBuffer>, counts: Uint32Array<ArrayBuffer>, listIds: Uint8Array<ArrayBuffer>): void;
+  frames(): void;
+  problem(path: Uint8Array, reason: string, message: string): void;
+  ended(root: Uint8Array, counts: TreeCounts): void;
+}
+
+/** Columns of the batch being filled. */
+interface OpenBatch {
+  files: number[];
+  paths: Buffer[];
+  entries: Entry[];
+  flags: number[];
+  bytes: number;
+}
+
+/**
+ * Turns a walk into canonical trees. Files that equal the baseline keep its chunks after a check that every chunk is
+ * usable; all others go out in batches and come back with ids. A directory becomes tree chunks once all below it is known.
+ * Memory: open directories, their entries, and a bounded number of batches.
+ */
+export class TreeBuilder {
+  readonly #keys: KeySet;
+  readonly #profile: number;
+  readonly #frames: FrameBuilder;
+  readonly #port: TreeBuilderPort;
+  readonly #baseline: BaselineTrees | undefined;
+  readonly #writer = new ByteWriter();
+  readonly #pending = new Map<number, PendingFile>();
+  readonly #checks = new Map<number, { file: PendingFile; base: TreeEntry }[]>();
+  readonly #claims = new Map<number, { chunks: Buffer[]; ids: Buffer[]; owners: number[] }>();
+  /** Chunks of files with several links, by device and inode, so that they are read once. */
+  readonly #links = new Map<string, TreeEntry>();
+  #current: Node | undefined;
+  #root: Uint8Array | undefined;
+  #nextFile = 0;
+  #nextBatch = 0;
+  #nextCheck = 0;
+  #nextClaim = 0;
+  #batch: OpenBatch = emptyBatch();
+  #checking: { file: PendingFile; base: TreeEntry; dataIds: Uint8Array; listIds: Uint8Array }[] = [];
+  #claiming: { chunks: Buffer[]; ids: Buffer[]; owners: number[]; bytes: number } = { chunks: [], ids: [], owners: [], bytes: 0 };
+  #ended = false;
+  /** Batches that were sent and have not come back. */
+  outstanding = 0;
+  files = 0;
+  directories = 0;
+  others = 0;
+  sourceBytes = 0;
+  changedWhileRead = 0;
+  vanished = 0;
+  unchangedFiles = 0;
+
+  constructor(keys: KeySet, profile: number, frames: FrameBuilder, port: TreeBuilderPort, baseline: BaselineTrees | undefined) {
+    this.#keys = keys;
+    this.#profile = profile;
+    this.#frames = frames;
+    this.#port = port;
+    this.#baseline = baseline;
+  }
+
+  /** Takes the next step of the walk. Only entering a directory or meeting a large unchanged file may need to wait for the baseline. */
+  take(event: WalkEvent): Promise<void> | undefined {
+    switch (event.step) {
+      case "enter":
+        return this.#enter(event.entry);
+      case "leaf":
+        return this.#leaf(event.entry);
+      case "leave":
+        this.#leave();
+        return undefined;
+    }
+  }
+
+  /** The walk is over: sends what is still gathered. */
+  end(): void {
+    this.#ended = true;
+    this.#sendBatch();
+    this.#sendCheck();
+    this.#finishIfDone();
+  }
+
+  /** What is gathered goes out, so that waiting for answers cannot deadlock. */
+  flushRequests(): void {
+    this.#sendBatch();
+    this.#sendCheck();
+  }
+
+  async #enter(entry: Entry): Promise<void> {
+    const parent = this.#current;
+    this.directories++;
+    let baseline: readonly TreeEntry[] = [];
+    if (this.#baseline !== undefined) {
+      if (parent === undefined) baseline = await this.#baseline.root();
+      else {
+        const base = this.#baselineOf(parent, entry.name);
+        if (base?.type === "directory" && base.tree !== undefined) baseline = await this.#baseline.entries(base.tree);
+      }
+    }
+    const path = parent === undefined ? Buffer.alloc(0) : Buffer.concat([parent.path, SLASH, entry.name]);
+    const slot = parent === undefined ? 0 : parent.entries.push(undefined) - 1;
+    if (parent !== undefined) parent.pending++;
+    this.#current = { parent, slot, entry, path, entries: [], pending: 0, left: false, baseline, cursor: 0 };
+  }
+
+  #leave(): void {
+    const node = this.#current;
+    if (node === undefined) throw new Error("left more directories than entered");
+    node.left = true;
+    this.#current = node.parent;
+    this.#completeIfDone(node);
+  }
+
+  #leaf(entry: Entry): Promise<void> | undefined {
+    const node = this.#current;
+    if (node === undefined) throw new Error("an entry outside of any directory");
+    if (entry.type !== "file") {
+      this.others++;
+      node.entries.push(treeEntry(entry, 0));
+      return undefined;
+    }
+    const slot = node.entries.push(undefined) - 1;
+    node.pending++;
+    const file: PendingFile = newPending(node, slot, entry, 0);
+    if (entry.content === undefined) {
+      this.#resolve(file, treeEntry(entry, this.#profile));
+      return undefined;
+    }
+    if ("once" in entry.content) {
+      this.flushRequests();
+      const number = this.#nextFile++;
+      this.#pending.set(number, file);
+      this.outstanding++;
+      this.#port.stream(number, entry.content.once, entry.meta.uid);
+      return undefined;
+    }
+    const base = this.#baselineOf(node, entry.name);
+    if (base !== undefined && this.#unchanged(entry, base)) return this.#askAbout(file, base);
+    this.#read(file);
+    return undefined;
+  }
+
+  #unchanged(entry: Entry, base: TreeEntry): boolean {
+    return (
+      base.type === "file" &&
+      (base.flags & (ENTRY_FLAG.racy | ENTRY_FLAG.changedWhileRead)) === 0 &&
+      base.profile === this.#profile &&
+      base.size === entry.size &&
+      base.meta.mtimeNs === entry.meta.mtimeNs &&
+      base.meta.ctimeNs === entry.meta.ctimeNs &&
+      base.meta.inode === entry.meta.inode
+    );
+  }
+
+  /** The baseline's entry of that name. Both sides are sorted, so a cursor does it. */
+  #baselineOf(node: Node, name: Uint8Array): TreeEntry | undefined {
+    const { baseline } = node;
+    while (node.cursor < baseline.length) {
+      const base = baseline[node.cursor] as TreeEntry;
+      const order = Buffer.compare(base.name, name);
+      if (order === 0) return base;
+      if (order > 0) return undefined;
+      node.cursor++;
+    }
+    return undefined;
+  }
+
+  #askAbout(file: PendingFile, base: TreeEntry): Promise<void> | undefined {
+    if (base.depth === 0) {
+      this.#addCheck(file, base, base.ids, NO_IDS);
+      return undefined;
+    }
+    return this.#askAboutLarge(file, base);
+  }
+
+  async #askAboutLarge(file: PendingFile, base: TreeEntry): Promise<void> {
+    const lists: Buffer[] = [];
+    const dataIds = await (this.#baseline as BaselineTrees).chunkIds(base, lists);
+    if (dataIds === undefined) this.#read(file);
+    else this.#addCheck(file, base, dataIds, Buffer.concat(lists));
+  }
+
+  #addCheck(file: PendingFile, base: TreeEntry, dataIds: Uint8Array, listIds: Uint8Array): void {
+    this.#checking.push({ file, base, dataIds, listIds });
+    if (this.#checking.length >= CHECK_FILES) this.#sendCheck();
+  }
+
+  #sendCheck(): void {
+    const asked = this.#checking;
+    if (asked.length === 0) return;
+    this.#checking = [];
+    const check = this.#nextCheck++;
+    const ids = concat(asked.map((one) => one.dataIds));
+    const counts = Uint32Array.from(asked, (one) => one.dataIds.length / 32);
+    const listIds = concat(asked.map((one) => one.listIds));
+    this.#checks.set(
+      check,
+      asked.map(({ file, base }) => ({ file, base })),
+    );
+    this.outstanding++;
+    this.#port.check(check, ids, counts, listIds);
+  }
+
+  /** The answer to a check: `missing[i]` is 1 when file i of it must be read after all. */
+  checked(check: number, missing: Uint8Array): void {
+    const asked = this.#checks.get(check);
+    if (asked === undefined) throw new Error(`check ${check} was not asked`);
+    this.#checks.delete(check);
+    this.outstanding--;
+    asked.forEach(({ file, base }, i) => {
+      if (missing[i] !== 0) {
+        this.#read(file);
+        return;
+      }
+      this.unchangedFiles++;
+      this.#countFile(base.size);
+      this.#resolve(file, {
+        ...base,
+        name: file.entry.name,
+        flags: base.flags & ~ENTRY_FLAG.racy,
+        // xattrs come from the baseline: an unchanged ctime proves them unchanged.
+        meta: { ...file.entry.meta, xattrs: base.meta.xattrs },
+      });
+    });
+    this.#afterAnswer();
+  }
+
+  #read(file: PendingFile): void {
+    const { entry } = file;
+    if (file.attempt === 0 && entry.meta.links > 1) {
+      const known = this.#links.get(linkKey(entry));
+      if (known !== undefined && known.meta.ctimeNs === entry.meta.ctimeNs && known.size === entry.size) {
+        this.#countFile(known.size);
+        this.#resolve(file, { ...known, name: entry.name });
+        return;
+      }
+    }
+    const number = this.#nextFile++;
+    this.#pending.set(number, file);
+    const batch = this.#batch;
+    const content = entry.content as { open: Uint8Array; sparse: boolean };
+    const large = entry.size > BATCH_BYTES;
+    if (large && batch.files.length > 0) this.#sendBatch();
+    const target = this.#batch;
+    target.files.push(number);
+    target.paths.push(Buffer.from(content.open));
+    target.entries.push(entry);
+    target.flags.push((content.sparse ? 1 : 0) | (file.attempt > 0 ? 2 : 0));
+    target.bytes += entry.size;
+    if (target.bytes >= BATCH_BYTES || target.files.length >= BATCH_FILES) this.#sendBatch();
+  }
+
+  #sendBatch(): void {
+    const batch = this.#batch;
+    if (batch.files.length === 0) return;
+    this.#batch = emptyBatch();
+    const ends = new Uint32Array(batch.files.length);
+    let end = 0;
+    batch.paths.forEach((path, i) => (ends[i] = end += path.length));
+    this.outstanding++;
+    this.#port.files({
+      batch: this.#nextBatch++,
+      files: Uint32Array.from(batch.files),
+      paths: concat(batch.paths),
+      pathEnds: ends,
+      sizes: Float64Array.from(batch.entries, (entry) => entry.size),
+      mtimes: BigInt64Array.from(batch.entries.map((entry) => entry.meta.mtimeNs)),
+      ctimes: BigInt64Array.from(batch.entries.map((entry) => entry.meta.ctimeNs)),
+      inodes: BigUint64Array.from(batch.entries.map((entry) => entry.meta.inode)),
+      uids: Uint32Array.from(batch.entries, (entry) => entry.meta.uid),
+      flags: Uint8Array.from(batch.flags),
+    });
+  }
+
+  /** What a CPU thread found out about a batch, or about a part of a large file or stream. */
+  results(results: FileResults): void {
+    const extras = new Map(results.extras.map((extra) => [extra.item, extra]));
+    let chunk = 0;
+    let open = false;
+    for (let item = 0; item < results.files.length; item++) {
+      const number = results.files[item] as number;
+      const file = this.#pending.get(number);
+      const count = results.chunkCounts[item] as number;
+      const ids = results.ids.subarray(chunk * 32, (chunk + count) * 32);
+      chunk += count;
+      if (file === undefined) throw new Error(`file ${number} is not pending`);
+      const status = results.status[item] as number;
+      const extra = extras.get(item);
+      file.bytes += results.bytes[item] as number;
+      file.changed ||= (status & FILE_CHANGED) !== 0;
+      file.racy ||= (status & FILE_RACY) !== 0;
+      if (extra !== undefined) file.extra = { ...file.extra, ...extra };
+      if (results.segment === undefined) {
+        this.#pending.delete(number);
+        this.#settle(file, ids, status & 15);
+        continue;
+      }
+      const parts = (file.parts ??= []);
+      parts[results.segment] = Uint8Array.from(ids);
+      if ((status & 15) !== FILE_PART) file.expectedParts = results.segment + 1;
+      const complete = file.expectedParts !== undefined && parts.filter((part) => part !== undefined).length === file.expectedParts;
+      const broken = (status & 15) === FILE_UNREADABLE || (status & 15) === FILE_VANISHED;
+      if (complete || broken) {
+        this.#pending.delete(number);
+        this.#settle(file, concat(parts as Uint8Array[]), status & 15);
+      } else open = true;
+    }
+    // A large file counts as one outstanding batch until its last part has come.
+    if (!open) this.outstanding--;
+    this.#afterAnswer();
+  }
+
+  #settle(file: PendingFile, ids: Uint8Array, status: number): void {
+    const { entry, extra } = file;
+    if (status === FILE_VANISHED) {
+      this.vanished++;
+      this.#resolve(file, undefined);
+      return;
+    }
+    if (status === FILE_UNREADABLE) {
+      this.#port.problem(
+        entryPath(entry, file.node),
+        extra?.problem?.reason ?? "EIO",
+        extra?.problem?.message ?? "The file could not be read",
+      );
+      this.#resolve(file, undefined);
+      return;
+    }
+    if (file.changed && file.attempt === 0 && file.parts !== undefined && entry.content !== undefined && "open" in entry.content) {
+      // A large file changed under its parts: once more from the start. Small ones were read twice where they were read.
+      this.#read({ ...newPending(file.node, file.slot, entry, 1) });
+      return;
+    }
+    const stat = extra?.stat;
+    const once = entry.content !== undefined && "once" in entry.content;
+    const size = once ? file.bytes : (stat?.size ?? entry.size);
+    if (file.changed) this.changedWhileRead++;
+    this.#countFile(size);
+    const content = this.#contentOf(ids, entry.meta.uid);
+    const meta = stat === undefined ? entry.meta : { ...entry.meta, ...metaOf(stat) };
+    const extents = extra?.extents ?? [];
+    const resolved: TreeEntry = {
+      ...treeEntry(entry, this.#profile),
+      flags: (file.racy ? ENTRY_FLAG.racy : 0) | (file.changed ? ENTRY_FLAG.changedWhileRead : 0),
+      size: file.changed && !once && extents.length === 0 ? file.bytes : size,
+      meta: { ...meta, xattrs: extra?.xattrs ?? entry.meta.xattrs },
+      depth: content.depth,
+      ids: content.ids,
+      extents,
+    };
+    if (entry.meta.links > 1 && !file.changed) this.#links.set(linkKey(entry), resolved);
+    this.#resolve(file, resolved);
+  }
+
+  #contentOf(ids: Uint8Array, owner: number): { depth: number; ids: Uint8Array } {
+    return buildChunkList(Uint8Array.from(ids), (list) => this.#emit(list, owner));
+  }
+
+  #countFile(size: number): void {
+    this.files++;
+    this.sourceBytes += size;
+  }
+
+  #resolve(file: PendingFile, entry: TreeEntry | undefined): void {
+    file.node.entries[file.slot] = entry;
+    file.node.pending--;
+    this.#completeIfDone(file.node);
+  }
+
+  #completeIfDone(start: Node): void {
+    let node: Node | undefined = start;
+    while (node !== undefined && node.left && node.pending === 0) {
+      const root = this.#encode(node);
+      const parent: Node | undefined = node.parent;
+      if (parent === undefined) {
+        this.#root = root;
+        this.#finishIfDone();
+        return;
+      }
+      parent.entries[node.slot] = {
+        ...treeEntry(node.entry, 0),
+        flags: node.entry.unreadable === true ? ENTRY_FLAG.unreadable : 0,
+        tree: root,
+      };
+      parent.pending--;
+      node.entries = [];
+      node = parent;
+    }
+  }
+
+  #encode(node: Node): Uint8Array {
+    const writer = this.#writer;
+    const owner = node.entry.meta.uid;
+    function* encoded(): Generator<{ name: Uint8Array; encoded: Uint8Array }> {
+      for (const entry of node.entries) {
+        if (entry === undefined) continue;
+        writer.reset();
+        encodeEntry(writer, entry);
+        yield { name: entry.name, encoded: writer.finish() };
+      }
+    }
+    return buildTree(encoded(), (bytes) => this.#emit(bytes, owner));
+  }
+
+  #emit(bytes: Buffer, owner: number): Uint8Array {
+    const id = this.#keys.chunkId(2, bytes);
+    const claiming = this.#claiming;
+    claiming.chunks.push(bytes);
+    claiming.ids.push(id);
+    claiming.owners.push(owner);
+    claiming.bytes += bytes.length;
+    if (claiming.bytes >= CLAIM_BYTES || claiming.chunks.length >= CLAIM_COUNT) this.#sendClaims();
+    return id;
+  }
+
+  #sendClaims(): void {
+    const { chunks, ids, owners } = this.#claiming;
+    if (chunks.length === 0) return;
+    this.#claiming = { chunks: [], ids: [], owners: [], bytes: 0 };
+    const batch = this.#nextClaim++;
+    this.#claims.set(batch, { chunks, ids, owners });
+    this.#port.claims(
+      batch,
+      concat(ids),
+      Uint32Array.from(chunks, (chunk) => chunk.length),
+    );
+  }
+
+  /** Which tree chunks must be stored, and where. */
+  claimed(batch: number, masks: Uint8Array): void {
+    const claim = this.#claims.get(batch);
+    if (claim === undefined) throw new Error(`claims ${batch} were not asked`);
+    this.#claims.delete(batch);
+    claim.chunks.forEach((chunk, i) => {
+      const mask = masks[i] as number;
+      if (mask !== 0) this.#frames.add(chunk, claim.ids[i] as Buffer, mask, claim.owners[i] as number);
+    });
+    this.#port.frames();
+    this.#finishIfDone();
+  }
+
+  #afterAnswer(): void {
+    // Once the walk is over nothing fills the gathered batch up any more.
+    if (this.#ended) this.flushRequests();
+    this.#finishIfDone();
+  }
+
+  #finishIfDone(): void {
+    if (!this.#ended || this.#root === undefined) return;
+    this.#sendClaims();
+    if (this.#claims.size > 0) return;
+    this.#frames.flush();
+    this.#port.frames();
+    const root = this.#root;
+    this.#root = undefined;
+    this.#port.ended(root, {
+      files: this.files,
+      directories: this.directories,
+      others: this.others,
+      sourceBytes: this.sourceBytes,
+      changedWhileRead: this.changedWhileRead,
+      vanished: this.vanished,
+      unchangedFiles: this.unchangedFiles,
+    });
+  }
+}
+
+const SLASH = Buffer.from("/");
+const NO_IDS = new Uint8Array(0);
+
+function emptyBatch(): OpenBatch {
+  return { files: [], paths: [], entries: [], flags: [], bytes: 0 };
+}
+
+function newPending(node: Node, slot: number, entry: Entry, attempt: number): PendingFile {
+  return { node, slot, entry, attempt, parts: undefined, expectedParts: undefined, bytes: 0, changed: false, racy: false, extra: undefined };
+}
+
+function linkKey(entry: Entry): string {
+  return `${entry.meta.device}:${entry.meta.inode}`;
+}
+
+function entryPath(entry: Entry, node: Node): Buffer {
+  return Buffer.concat([node.path, SLASH, entry.name]);
+}
+
+function treeEntry(entry: Entry, profile: number): TreeEntry {
+  return {
+    name: entry.name,
+    type: entry.type,
+    flags: 0,
+    meta: entry.meta,
+    size: entry.size,
+    profile,
+    depth: 0,
+    ids: NO_IDS,
+    extents: [],
+    linkTarget: entry.linkTarget,
+    rdev: entry.rdev,
+    tree: undefined,
+  };
+}
+
+function metaOf(stat: NonNullable<FileExtra["stat"]>): Partial<Entry["meta"]> {
+  return {
+    mode: stat.mode & 0o7777,
+    uid: stat.uid,
+    gid: stat.gid,
+    mtimeNs: stat.mtimeNs,
+    ctimeNs: stat.ctimeNs,
+    inode: stat.inode,
+    links: stat.links,
+  };
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const joined = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
+

@@ -1,0 +1,83 @@
+/** `statx` relative to a directory descriptor, parsed from its kernel layout (the same on every architecture). */
+import { cString, libc, throwErrno } from "./libc.ts";
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW } from "./at.ts";
+
+/** What the kernel says of a file. Times are nanoseconds since 1970 and may be negative. */
+export interface PosixStat {
+  /** Type and permission bits, `st_mode`. */
+  readonly mode: number;
+  readonly links: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly inode: bigint;
+  readonly size: number;
+  /** Allocated units of 512 bytes. */
+  readonly blocks: number;
+  readonly atimeNs: bigint;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  /** Numbered as `st_dev` of Node's stat. */
+  readonly device: bigint;
+  readonly rdev: bigint;
+}
+
+const STATX_BASIC_STATS = 0x7ff;
+const AT_NO_AUTOMOUNT = 0x800;
+const EMPTY = new Uint8Array(0);
+
+const memory = new ArrayBuffer(256);
+const bytes = new Uint8Array(memory);
+const u16 = new Uint16Array(memory);
+const u32 = new Uint32Array(memory);
+const u64 = new BigUint64Array(memory);
+const i64 = new BigInt64Array(memory);
+
+/** Metadata of `path` below `dirFd`; a symlink's own, never its target's. Throws like Node's `lstat`. */
+export function statAt(dirFd: number, path: Uint8Array): PosixStat {
+  if (libc().statx(dirFd, cString(path), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, bytes) !== 0)
+    throwErrno("statx", path);
+  return parse();
+}
+
+/** Metadata of an open file. */
+export function statFd(fd: number): PosixStat {
+  if (libc().statx(fd, cString(EMPTY), AT_EMPTY_PATH, STATX_BASIC_STATS, bytes) !== 0) throwErrno("statx");
+  return parse();
+}
+
+function parse(): PosixStat {
+  return {
+    mode: u16[14] as number,
+    links: u32[4] as number,
+    uid: u32[5] as number,
+    gid: u32[6] as number,
+    inode: u64[4] as bigint,
+    size: (u32[10] as number) + (u32[11] as number) * 2 ** 32,
+    blocks: (u32[12] as number) + (u32[13] as number) * 2 ** 32,
+    atimeNs: timeAt(64),
+    ctimeNs: timeAt(96),
+    mtimeNs: timeAt(112),
+    rdev: makeDevice(u32[32] as number, u32[33] as number),
+    device: makeDevice(u32[34] as number, u32[35] as number),
+  };
+}
+
+function timeAt(offset: number): bigint {
+  return (i64[offset / 8] as bigint) * 1_000_000_000n + BigInt(u32[offset / 4 + 2] as number);
+}
+
+/** `makedev`: a device number as `st_rdev` shows it and `mknod` takes it. */
+export function makeDevice(major: number, minor: number): bigint {
+  // 12 low bits of the major number: the common case, without bigint arithmetic.
+  if (major < 0x1000 && minor < 0x100) return BigInt(major * 256 + minor);
+  const [maj, min] = [BigInt(major), BigInt(minor)];
+  return ((maj & 0xfffff000n) << 32n) | ((maj & 0xfffn) << 8n) | ((min & 0xffffff00n) << 12n) | (min & 0xffn);
+}
+
+/** Major and minor number of a device number. */
+export function splitDevice(device: bigint): { readonly major: number; readonly minor: number } {
+  return {
+    major: Number(((device >> 32n) & 0xfffff000n) | ((device >> 8n) & 0xfffn)),
+    minor: Number(((device >> 12n) & 0xffffff00n) | (device & 0xffn)),
+  };
+}

@@ -1,0 +1,421 @@
+/**
+ * Plan + Clock → runs. Holds timelines (when things become due), delays (jitter, retries), a queue and what runs. Everything
+ * in it can be lost: the next plan finds again what is due. Only the Clock moves it, at least every 30 s, so that a jump of the
+ * date or a suspended machine is noticed.
+ */
+import { createHash } from "node:crypto";
+import { asHoldfastError, HoldfastError } from "../base/errors.ts";
+import type { Clock } from "../base/clock.ts";
+import { formatDuration } from "../base/duration.ts";
+import type { RunStatus } from "../base/events.ts";
+import type { Randomness } from "../base/random.ts";
+import type { Config, JobConfig, JobMode, ScheduleConfig } from "../config/config.ts";
+import { backoffMs } from "../plan/backups.ts";
+import type { Plan } from "../plan/plan.ts";
+import { windowEnd } from "../plan/window.ts";
+import { formatWall } from "../plan/zone.ts";
+import { dueKey } from "./due.ts";
+import type { Due, SchedulerEvent, StartedDue } from "./due.ts";
+import { selectStartable } from "./queue.ts";
+import type { Waiting } from "./queue.ts";
+import { nextJobRuns, strongerMode } from "./schedule.ts";
+import { Timeline } from "./timeline.ts";
+
+const LONGEST_SLEEP_MS = 30_000;
+/** A slot older than this passed while nothing looked. */
+const LATE_MS = 5 * 60_000;
+/** How long aborted runs may take to end before `stop` gives up on them. */
+const ABORT_WAIT_MS = 10_000;
+
+export interface SchedulerOptions {
+  readonly clock: Clock;
+  /** Seeds the jitter. */
+  readonly random: Randomness;
+  /** Runs one thing to its end. A rejection counts as `failed`. The signal fires on cancel, timeout and shutdown. */
+  readonly execute: (due: StartedDue, signal: AbortSignal) => Promise<RunStatus>;
+  readonly onEvent: (event: SchedulerEvent) => void;
+}
+
+/** What a person or the API asks for. */
+export interface RunRequest {
+  readonly kind: Due["kind"];
+  readonly subject: string;
+  readonly mode?: JobMode;
+  readonly sources?: readonly string[];
+  readonly targets?: readonly string[];
+  readonly why?: string;
+}
+
+interface Queued extends Waiting {
+  readonly settled: PromiseWithResolvers<RunStatus>;
+  deferred: boolean;
+}
+
+interface Running extends Queued {
+  readonly abort: AbortController;
+  readonly done: Promise<void>;
+}
+
+interface Delayed {
+  readonly due: Due;
+  /** On the monotonic clock. */
+  readonly at: number;
+}
+
+export class Scheduler implements AsyncDisposable {
+  readonly #options: SchedulerOptions;
+  readonly #seed: Uint8Array;
+  readonly #timelines = new Map<string, Timeline>();
+  readonly #delayed = new Map<string, Delayed>();
+  readonly #queue = new Map<string, Queued>();
+  readonly #running = new Map<string, Running>();
+  readonly #paused = new Set<string>();
+  #config: Config | undefined;
+  #order = 0;
+  #wake = new AbortController();
+  #loop: Promise<void> | undefined;
+  #stopping = false;
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options;
+    this.#seed = options.random.bytes(16);
+  }
+
+  /**
+   * Takes over a configuration and what its plan says is due. The first call starts the scheduler and runs `onStart` schedules. Calling
+   * it again with the same plan changes nothing: what waits or runs is not queued twice. Runs in flight keep their configuration.
+   */
+  reconcile(config: Config, plan: Plan): void {
+    if (this.#stopping) return;
+    const first = this.#config === undefined;
+    this.#config = config;
+    this.#reconcileTimelines(config);
+    for (const key of [...this.#delayed.keys()]) if (!this.#isDeclared((this.#delayed.get(key) as Delayed).due)) this.#delayed.delete(key);
+    for (const item of [...this.#queue.values()]) if (!this.#isDeclared(item.due)) this.#drop(item, `${item.due.subject} is no longer in the configuration`);
+    for (const action of plan.actions) {
+      const base = { sources: undefined, slotMs: undefined, attempt: 1, reason: "plan", mode: "full" } as const;
+      if (action.kind === "backup") {
+        if (action.slotMs !== undefined) this.#timelines.get(`backup:${action.job}`)?.remember(action.slotMs);
+        const { job: subject, sources, targets, mode, slotMs, why } = action;
+        this.#offer({ ...base, kind: "backup", subject, sources, targets, mode, slotMs, why });
+      } else if (action.kind === "verify") this.#offer({ ...base, kind: "verify", subject: action.job, targets: [action.target], why: action.why });
+      else if (action.kind === "prune") this.#offer({ ...base, kind: "prune", subject: action.target, targets: [action.target], why: action.why });
+    }
+    if (first) {
+      for (const job of config.jobs.values()) {
+        const schedule = job.enabled ? job.schedules.find((one) => one.schedule.onStart) : undefined;
+        if (schedule) this.#offer(slotDue("backup", job.name, "start", "the daemon started", schedule.mode ?? job.mode, undefined, undefined));
+      }
+      this.#loop = this.#live();
+    }
+    this.#poke();
+  }
+
+  /** Queues a run ahead of all scheduled ones, windows or not, and resolves when it has ended. Rejects with `state_busy` while the same runs or waits. */
+  request(request: RunRequest): Promise<RunStatus> {
+    const config = this.#config;
+    if (!config || this.#stopping) return Promise.reject(new HoldfastError("state_busy", "The scheduler is not running"));
+    const due: Due = {
+      kind: request.kind,
+      subject: request.subject,
+      reason: "asked",
+      why: request.why ?? "asked for",
+      mode: request.mode ?? config.jobs.get(request.subject)?.mode ?? "full",
+      sources: request.sources,
+      targets: request.kind === "prune" ? [request.subject] : request.targets,
+      slotMs: undefined,
+      attempt: 1,
+    };
+    if (!this.#isDeclared(due, true))
+      return Promise.reject(new HoldfastError("name_unknown", `There is no ${due.kind === "prune" ? "target" : "job"} named ${due.subject}`));
+    const key = dueKey(due);
+    if (this.#running.has(key)) return Promise.reject(new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} is already running`));
+    const waiting = this.#queue.get(key);
+    if (waiting?.due.reason === "asked") return Promise.reject(new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} was already asked for`));
+    this.#delayed.delete(key);
+    const item = this.#enqueue(due, waiting);
+    this.#poke();
+    return item.settled.promise;
+  }
+
+  /** A paused job is not started by schedules and plans; what runs goes on, and a person may still ask for it. */
+  pause(job: string): void {
+    this.#paused.add(job);
+    for (const item of [...this.#queue.values()]) if (item.due.subject === job && item.due.reason !== "asked") this.#drop(item, `job ${job} is paused`);
+    for (const [key, { due }] of [...this.#delayed]) if (due.subject === job) this.#delayed.delete(key);
+  }
+
+  resume(job: string): void {
+    this.#paused.delete(job);
+  }
+
+  /** Aborts what runs for a job (or prunes a target), and forgets what waits. False when there was nothing. */
+  cancel(subject: string): boolean {
+    const reason = new HoldfastError("cancelled", `The run of ${subject} was cancelled`);
+    const running = [...this.#running.values()].filter(({ due }) => due.subject === subject);
+    const waiting = [...this.#queue.values()].filter(({ due }) => due.subject === subject);
+    for (const { abort } of running) abort.abort(reason);
+    for (const item of waiting) this.#drop(item, "it was cancelled", "cancelled");
+    let delayed = 0;
+    for (const [key, { due }] of [...this.#delayed]) if (due.subject === subject && this.#delayed.delete(key)) delayed++;
+    return running.length + waiting.length + delayed > 0;
+  }
+
+  /** What runs, and what waits for a place, a window or its jitter. */
+  status(): { readonly running: readonly Due[]; readonly waiting: readonly Due[]; readonly paused: readonly string[] } {
+    const waiting = [...this.#queue.values(), ...this.#delayed.values()].map(({ due }) => due);
+    return { running: [...this.#running.values()].map(({ due }) => due), waiting, paused: [...this.#paused] };
+  }
+
+  /** The next run of each enabled job that has one, soonest first; jitter comes on top. */
+  next(): { job: string; timeMs: number; mode: JobMode }[] {
+    const config = this.#config;
+    if (!config) return [];
+    return [...config.jobs.values()]
+      .filter((job) => job.enabled && !this.#paused.has(job.name))
+      .flatMap((job) => nextJobRuns(job, this.#options.clock.now(), config.daemon.timezone, 1).map((run) => ({ job: job.name, ...run })))
+      .toSorted((a, b) => a.timeMs - b.timeMs);
+  }
+
+  /**
+   * Starts nothing more, lets what runs end within `graceMs`, then aborts it and waits 10 s. Never rejects. A second call with a
+   * shorter grace shortens the first.
+   */
+  async stop(graceMs: number): Promise<void> {
+    const { clock } = this.#options;
+    this.#stopping = true;
+    this.#poke();
+    await this.#loop;
+    for (const item of [...this.#queue.values()]) this.#drop(item, "the daemon is stopping", "cancelled");
+    this.#delayed.clear();
+    const ended = Promise.all([...this.#running.values()].map(({ done }) => done));
+    await this.#within(ended, graceMs);
+    for (const { abort, due } of this.#running.values()) abort.abort(new HoldfastError("cancelled", `The run of ${due.subject} was stopped: the daemon is stopping`));
+    if (this.#running.size > 0) await this.#within(ended, ABORT_WAIT_MS);
+    void clock;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop(0);
+  }
+
+  async #live(): Promise<void> {
+    const { clock } = this.#options;
+    while (!this.#stopping) {
+      this.#wake = new AbortController();
+      this.#tick();
+      try {
+        await clock.sleep(this.#untilNext(), this.#wake.signal);
+      } catch {
+        // Woken early.
+      }
+    }
+  }
+
+  #poke(): void {
+    this.#wake.abort();
+  }
+
+  /** Resolves when `work` has settled or `waitMs` have passed. */
+  async #within(work: Promise<unknown>, waitMs: number): Promise<void> {
+    const over = new AbortController();
+    const limit = this.#options.clock.sleep(waitMs, over.signal).catch(() => undefined);
+    await Promise.race([work, limit]);
+    over.abort();
+  }
+
+  #tick(): void {
+    const config = this.#config;
+    if (!config) return;
+    const { clock } = this.#options;
+    const nowMs = clock.now();
+    for (const [key, timeline] of this.#timelines) {
+      const passed = timeline.pass(nowMs);
+      if (passed) this.#slotPassed(key, passed.slotMs, passed.mode, passed.schedule, nowMs, config);
+    }
+    for (const [key, { due, at }] of [...this.#delayed]) {
+      if (at > clock.monotonic()) continue;
+      this.#delayed.delete(key);
+      this.#offer(due);
+    }
+    this.#startWaiting(config, nowMs);
+  }
+
+  #untilNext(): number {
+    const { clock } = this.#options;
+    let delayMs = LONGEST_SLEEP_MS;
+    for (const { nextMs } of this.#timelines.values()) if (nextMs !== undefined) delayMs = Math.min(delayMs, nextMs - clock.now());
+    for (const { at } of this.#delayed.values()) delayMs = Math.min(delayMs, at - clock.monotonic());
+    // At least a millisecond: a slot inside a correction of the clock lies in the past until it is reached again.
+    return Math.max(1, delayMs);
+  }
+
+  #slotPassed(key: string, slotMs: number, mode: JobMode, schedule: ScheduleConfig, nowMs: number, config: Config): void {
+    const { timezone } = config.daemon;
+    const lateMs = nowMs - slotMs;
+    const [kind, subject] = key.split(":", 2) as [Due["kind"], string];
+    const skip = (reason: string): void => this.#options.onEvent({ type: "skipped", kind, subject, slotMs, timeMs: nowMs, reason });
+    if (kind !== "prune" && this.#paused.has(subject)) return skip("the job is paused");
+    if (!schedule.catchUp && lateMs > LATE_MS + schedule.jitterMs) return skip(`the slot of ${formatWall(slotMs, timezone)} was missed, and catchUp is off`);
+    const isLate = lateMs > LATE_MS;
+    const why = isLate ? `missed its slot of ${formatWall(slotMs, timezone)}, ${formatDuration(lateMs)} ago` : `slot of ${formatWall(slotMs, timezone)}`;
+    const targets = kind === "prune" ? prunableTargets(config) : kind === "verify" ? (config.jobs.get(subject)?.targets ?? []).map(({ target }) => target.name) : [undefined];
+    for (const target of targets) {
+      const due = slotDue(kind, kind === "prune" ? (target as string) : subject, isLate ? "missed" : "slot", why, mode, target, slotMs);
+      const delayMs = this.#jitter(dueKey(due), slotMs, schedule.jitterMs);
+      const dueIn = dueKey(due);
+      if (this.#isBusy(due, slotMs, nowMs)) continue;
+      this.#delayed.delete(dueIn);
+      if (delayMs > 0) this.#delayed.set(dueIn, { due, at: this.#options.clock.monotonic() + delayMs });
+      else this.#enqueue(due);
+    }
+  }
+
+  /** Overlap: the same still runs or waits. Then a slot is skipped, on record; one that waits only takes the stronger mode. */
+  #isBusy(due: Due, slotMs: number, nowMs: number): boolean {
+    const key = dueKey(due);
+    const waiting = this.#queue.get(key);
+    const skip = (reason: string): void => this.#options.onEvent({ type: "skipped", kind: due.kind, subject: due.subject, slotMs, timeMs: nowMs, reason });
+    if (waiting) {
+      this.#queue.set(key, { ...waiting, due: { ...waiting.due, mode: strongerMode(waiting.due.mode, due.mode) } });
+      if (!waiting.deferred) skip("the run before is still waiting for its turn");
+    } else if (this.#running.has(key)) skip("the run before is still going: it takes longer than its interval");
+    else return false;
+    return true;
+  }
+
+  /** Deterministic by what and when, different on every host. */
+  #jitter(key: string, slotMs: number, jitterMs: number): number {
+    if (jitterMs <= 0) return 0;
+    const digest = createHash("sha256").update(this.#seed).update(`${key} ${slotMs}`).digest();
+    return Math.floor((digest.readUInt32BE(0) / 2 ** 32) * jitterMs);
+  }
+
+  /** Queues what does not wait or run already. */
+  #offer(due: Due): void {
+    const key = dueKey(due);
+    if (this.#queue.has(key) || this.#running.has(key) || this.#delayed.has(key)) return;
+    if (due.kind !== "prune" && this.#paused.has(due.subject)) return;
+    if (this.#isDeclared(due)) this.#enqueue(due);
+  }
+
+  #enqueue(due: Due, replaces?: Queued): Queued {
+    const settled = replaces?.settled ?? Promise.withResolvers<RunStatus>();
+    // Nobody need listen to a run that nobody asked for.
+    settled.promise.catch(() => undefined);
+    const item: Queued = { due, priority: 0, order: replaces?.order ?? this.#order++, targets: [], settled, deferred: false };
+    this.#queue.set(dueKey(due), item);
+    this.#options.onEvent({ type: "queued", due });
+    return item;
+  }
+
+  #drop(item: Queued, reason: string, status: RunStatus = "skipped"): void {
+    const { due } = item;
+    this.#queue.delete(dueKey(due));
+    this.#options.onEvent({ type: "skipped", kind: due.kind, subject: due.subject, slotMs: due.slotMs, timeMs: this.#options.clock.now(), reason });
+    item.settled.resolve(status);
+  }
+
+  #startWaiting(config: Config, nowMs: number): void {
+    const ready: Queued[] = [];
+    for (const item of this.#queue.values()) {
+      const job = config.jobs.get(item.due.subject);
+      const untilMs = item.due.kind === "backup" && item.due.reason !== "asked" && job ? windowEnd(job.notDuring, nowMs, config.daemon.timezone) : undefined;
+      if (untilMs === undefined) {
+        const priority = item.due.kind === "backup" ? (job?.priority ?? 0) : 0;
+        ready.push({ ...item, priority, targets: item.due.targets ?? job?.targets.map(({ target }) => target.name) ?? [] });
+      } else if (!item.deferred) {
+        item.deferred = true;
+        this.#options.onEvent({ type: "deferred", due: item.due, untilMs, reason: "the job does not start within notDuring" });
+      }
+    }
+    const started = selectStartable({ waiting: ready, running: [...this.#running.values()], maxConcurrent: config.daemon.maxConcurrentJobs });
+    for (const item of started) this.#start(item as Queued, config);
+  }
+
+  #start(item: Queued, config: Config): void {
+    const key = dueKey(item.due);
+    this.#queue.delete(key);
+    const abort = new AbortController();
+    const done = this.#execute({ ...item.due, config }, item, abort).then(({ status }) => {
+      this.#running.delete(key);
+      this.#retry(item.due, status, config);
+      item.settled.resolve(status);
+      this.#poke();
+    });
+    this.#running.set(key, { ...item, abort, done });
+  }
+
+  async #execute(due: StartedDue, item: Queued, abort: AbortController): Promise<{ status: RunStatus }> {
+    const { clock, onEvent, execute } = this.#options;
+    onEvent({ type: "started", due, timeMs: clock.now() });
+    const over = new AbortController();
+    const timeoutMs = due.kind === "backup" ? due.config.jobs.get(due.subject)?.timeoutMs : undefined;
+    if (timeoutMs !== undefined) {
+      const expire = (): void => abort.abort(new HoldfastError("timeout", `Job ${due.subject} ran longer than its timeout of ${formatDuration(timeoutMs)}`));
+      clock.sleep(timeoutMs, over.signal).then(expire, () => undefined);
+    }
+    let status: RunStatus = "failed";
+    let error: unknown;
+    try {
+      status = await execute(due, abort.signal);
+    } catch (thrown) {
+      error = thrown;
+      if (asHoldfastError(thrown).code === "cancelled") status = "cancelled";
+    }
+    over.abort();
+    onEvent({ type: "ended", due, timeMs: clock.now(), status, error });
+    return { status };
+  }
+
+  /** A failed backup is tried again, later each time, until its attempts are used up or its next slot comes. */
+  #retry(due: Due, status: RunStatus, config: Config): void {
+    const retry = config.jobs.get(due.subject)?.retry;
+    if (due.kind !== "backup" || due.reason === "asked" || status !== "failed" || this.#stopping || !retry || due.attempt >= retry.attempts) return;
+    const again: Due = { ...due, reason: "retry", attempt: due.attempt + 1, why: `attempt ${due.attempt + 1} of ${retry.attempts}` };
+    if (!this.#isDeclared(again) || this.#paused.has(due.subject)) return;
+    const afterMs = backoffMs(retry, due.attempt);
+    this.#delayed.set(dueKey(again), { due: again, at: this.#options.clock.monotonic() + afterMs });
+    this.#options.onEvent({ type: "retry", due: again, afterMs });
+  }
+
+  #isDeclared(due: Due, evenDisabled = false): boolean {
+    if (due.kind === "prune") return this.#config?.targets.has(due.subject) ?? false;
+    const job = this.#config?.jobs.get(due.subject);
+    return job !== undefined && (job.enabled || evenDisabled || due.reason === "asked");
+  }
+
+  #reconcileTimelines(config: Config): void {
+    const nowMs = this.#options.clock.now();
+    const wanted = new Map<string, { schedule: ScheduleConfig; mode: JobMode }[]>();
+    for (const job of config.jobs.values()) {
+      if (!job.enabled) continue;
+      wanted.set(`backup:${job.name}`, backupSchedules(job));
+      if (job.verify.schedule) wanted.set(`verify:${job.name}`, [{ schedule: job.verify.schedule, mode: job.mode }]);
+    }
+    wanted.set("prune:*", [{ schedule: config.maintenance.schedule, mode: "full" }]);
+    for (const key of [...this.#timelines.keys()]) if (!wanted.has(key)) this.#timelines.delete(key);
+    for (const [key, schedules] of wanted) {
+      const timeline = this.#timelines.get(key);
+      if (timeline) timeline.update(schedules, config.daemon.timezone);
+      else this.#timelines.set(key, new Timeline(schedules, config.daemon.timezone, nowMs));
+    }
+  }
+}
+
+const backupSchedules = (job: JobConfig): { schedule: ScheduleConfig; mode: JobMode }[] =>
+  job.schedules.map(({ schedule, mode }) => ({ schedule, mode: mode ?? job.mode }));
+
+const prunableTargets = (config: Config): string[] => [...config.targets.values()].filter((target) => !target.appendOnly).map(({ name }) => name);
+
+function slotDue(
+  kind: Due["kind"],
+  subject: string,
+  reason: Due["reason"],
+  why: string,
+  mode: JobMode,
+  target: string | undefined,
+  slotMs: number | undefined,
+): Due {
+  return { kind, subject, reason, why, mode, sources: undefined, targets: target === undefined ? undefined : [target], slotMs, attempt: 1 };
+}
