@@ -489,7 +489,7 @@ class ChunkIndex {
   addChunk(id, frame, offset, length) {
     const words = [0, 4, 8, 12].map((at) => id.readUInt32LE(at));
     this.insert(this.chunks.add(...words, frame, offset, length));
-    if (false) {
+    if (this.chunks.count * 2 > this.slots.length) {
       this.slots = new Uint32Array(this.slots.length * 2);
       for (let row = 0; row < this.chunks.count; row++) this.insert(row);
     }
@@ -752,14 +752,15 @@ function readFilePart(reader, entry) {
   entry.size = reader.varint();
   reader.u8(); // the profile matters only to a later backup
   entry.depth = reader.u8();
-  entry.ids = reader.raw(32 * reader.varint(entry.depth === 0 ? 256 : 4096));
+  check(entry.depth <= 4, "its chunk lists are nested too deeply");
+  entry.ids = reader.raw(32 * reader.varint(256));
   entry.extents = [];
   if (!(entry.flags & FLAG.sparse)) {
     if (entry.size > 0) entry.extents.push({ offset: 0, length: entry.size });
     return;
   }
   let end = -1;
-  for (let n = reader.varint(); n > 0; n--) {
+  for (let n = reader.varint(65_536); n > 0; n--) {
     const extent = { offset: reader.varint(), length: reader.varint() };
     check(extent.offset > end && extent.length > 0, "the extents of a sparse file are not in order");
     end = extent.offset + extent.length;

@@ -1,4 +1,4 @@
-const decoder = new TextDecoder("utf-8", { fatal: true });
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Raw path bytes for people: UTF-8 where it is valid; other bytes and control characters as `\xNN`, and a backslash as `\\`. */
 export function pathText(bytes: Uint8Array): string {
@@ -7,10 +7,13 @@ export function pathText(bytes: Uint8Array): string {
     text = decoder.decode(bytes);
   } catch {
     // Byte by byte: what is ASCII stays readable.
-    return Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f && byte !== 0x5c ? String.fromCharCode(byte) : hex(byte))).join("");
+    return Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f && byte !== 0x5c ? String.fromCharCode(byte) : byte === 0x5c ? "\\\\" : hex(byte))).join("");
   }
+  // Bidirectional controls could make a name look like another one; like other controls they are shown by their bytes.
   // oxlint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => hex(char.charCodeAt(0))).replaceAll(/\\(?!x[0-9a-f]{2})/g, "\\\\");
+  return text.replace(/[\\\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (char) =>
+    char === "\\" ? "\\\\" : Array.from(Buffer.from(char), hex).join(""),
+  );
 }
 
 /** The bytes of a path that `pathText` printed, or that a person typed. */

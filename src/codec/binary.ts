@@ -169,6 +169,8 @@ export class ByteReader {
   readonly #bytes: Buffer;
   readonly #data: DataView;
   readonly #subject: string;
+  readonly #texts: { readonly start: number; readonly length: number; readonly text: string }[] = [];
+  #nextText = 0;
   #at = 0;
 
   constructor(bytes: Uint8Array, subject = "The record") {
@@ -230,6 +232,19 @@ export class ByteReader {
 
   /** A varint up to 2^64 - 1. */
   varintBig(): bigint {
+    // Nearly all values fit 49 bits, where plain numbers do: arithmetic on bigints costs an allocation a step.
+    const start = this.#at;
+    let small = 0;
+    let scale = 1;
+    for (let at = start; at < start + 7 && at < this.#bytes.length; at++) {
+      const byte = this.#bytes[at];
+      small += (byte & 0x7f) * scale;
+      scale *= 128;
+      if (byte > 0x7f) continue;
+      if (byte === 0 && at > start) break;
+      this.#at = at + 1;
+      return BigInt(small);
+    }
     let value = 0n;
     for (let count = 0; count < 10; count++) {
       const byte = this.u8();
@@ -260,7 +275,16 @@ export class ByteReader {
 
   /** Length-prefixed UTF-8 of at most `maxLength` bytes. */
   text(maxLength: number): string {
-    return this.bytes(maxLength).toString("utf8");
+    const length = this.varint();
+    if (length === 0) return "";
+    if (length > maxLength) throw this.malformed(`a field of ${length} bytes exceeds the bound of ${maxLength}`);
+    const start = this.#take(length);
+    // Owner names repeat from entry to entry; finding one again is cheaper than decoding it.
+    for (const known of this.#texts)
+      if (known.length === length && this.#sameBytes(known.start, start, length)) return known.text;
+    const text = this.#bytes.toString("utf8", start, start + length);
+    this.#texts[this.#nextText++ & 3] = { start, length, text };
+    return text;
   }
 
   /** The next `length` bytes. */
@@ -277,6 +301,12 @@ export class ByteReader {
   /** The error for something wrong at the present place; the caller throws it. */
   malformed(what: string): HoldfastError {
     return new HoldfastError("object_malformed", `${this.#subject} is malformed: ${what} (at byte ${this.#at})`);
+  }
+
+  #sameBytes(a: number, b: number, length: number): boolean {
+    const bytes = this.#bytes;
+    for (let i = 0; i < length; i++) if (bytes[a + i] !== bytes[b + i]) return false;
+    return true;
   }
 
   #take(count: number): number {

@@ -11,7 +11,7 @@ export interface Config {
   readonly version: 1;
   /** Path of the main file, as it was given to `loadConfig`. */
   readonly path: string;
-  /** SHA-256, hex, over the path and text of every file before interpolation. */
+  /** SHA-256, hex, over the texts of all files before interpolation. */
   readonly digest: string;
   /** The host that snapshots are taken on; default: the machine's host name. */
   readonly host: string;

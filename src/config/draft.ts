@@ -41,7 +41,7 @@ export class Draft {
     code: ProblemCode,
     pointer: string,
     message: string,
-    details: { expected?: string; suggestion?: string | undefined; at?: Span; path?: string } = {},
+    details: { expected?: string | undefined; suggestion?: string | undefined; at?: Span | undefined; path?: string } = {},
   ): void {
     const spot = this.spot(pointer);
     const { at, path, ...rest } = details;
@@ -53,7 +53,7 @@ export class Draft {
     code: ProblemCode,
     pointer: string,
     message: string,
-    details: { suggestion?: string | undefined; at?: Span } = {},
+    details: { suggestion?: string | undefined; at?: Span | undefined } = {},
   ): void {
     const spot = this.spot(pointer);
     this.problems.warning(code, details.at ?? spot.value, spot.path, message, { suggestion: details.suggestion });
@@ -80,9 +80,16 @@ export class Draft {
     return true;
   }
 
-  noteMeant(pointer: string, key: string): void {
+  /** An unknown key, and what it was probably meant to be. */
+  noteUnknown(pointer: string, meant: string | undefined): void {
     const keys = this.#meant.get(pointer) ?? new Set();
-    this.#meant.set(pointer, keys.add(key));
+    if (meant !== undefined) keys.add(meant);
+    this.#meant.set(pointer, keys);
+  }
+
+  /** True when the map at the pointer has an unknown key. */
+  hasUnknownKey(pointer: string): boolean {
+    return this.#meant.has(pointer);
   }
 
   /** True when a key is missing and no unknown key beside it was probably meant to be it. */
@@ -102,7 +109,7 @@ export class Draft {
       for (const key of keys) at = isValueMap(at) ? at[key] : Array.isArray(at) ? at[Number(key)] : undefined;
       if (last === undefined) continue;
       if (isValueMap(at)) delete at[last];
-      else if (Array.isArray(at)) delete at[Number(last)];
+      else if (Array.isArray(at)) (at as unknown[])[Number(last)] = undefined;
     }
   }
 }

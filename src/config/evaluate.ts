@@ -1,7 +1,7 @@
 import { isAlias, isMap, isScalar, isSeq } from "yaml";
 import type { Node, Scalar, YAMLMap } from "yaml";
 import { interpolate, retype } from "./interpolate.ts";
-import { isMasked, isMergeKey, keyText } from "./source-file.ts";
+import { isMasked, isMergeKey, keyText, pathOf } from "./source-file.ts";
 import type { ProblemList, SourceFile, Span } from "./source-file.ts";
 
 /** JSON values; maps have no prototype, so that no key is special. */
@@ -30,11 +30,6 @@ const MAX_NODES = 100_000;
 export const pointerOf = (parent: string, key: string | number): string =>
   `${parent}/${String(key).replaceAll("~", "~0").replaceAll("/", "~1")}`;
 
-export const pathOf = (parent: string, key: string): string => {
-  if (!/^[\w-]+$/.test(key)) return `${parent}[${JSON.stringify(key)}]`;
-  return parent === "" ? key : `${parent}.${key}`;
-};
-
 export function isValueMap(value: unknown): value is ValueMap {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
@@ -53,7 +48,7 @@ export function evaluateFile(
   } catch (error) {
     if (!(error instanceof ExpansionLimit)) throw error;
     problems.error("yaml_limit", error.span, error.path, error.message, {
-      suggestion: "write the values out, or name them once",
+      suggestion: "use fewer or smaller aliases",
     });
     return { value: undefined, places };
   }
@@ -90,7 +85,7 @@ class Evaluation {
   value(node: Node | null, pointer: string, path: string, key: Span | undefined): Value {
     const target = this.#follow(node, path);
     if (target !== null && ++this.#nodes > MAX_NODES)
-      throw new ExpansionLimit(`aliases expand to more than ${MAX_NODES} values`, this.#span(node, key), path);
+      throw new ExpansionLimit(`more than ${MAX_NODES} values, counting what aliases stand for`, this.#span(node, key), path);
     if (isScalar(target)) return this.#scalar(target, pointer, path, key);
     const spot = { key, value: this.#span(target, key), path, quote: undefined, variable: false, broken: false };
     this.#places.set(pointer, spot);
@@ -144,7 +139,8 @@ class Evaluation {
   }
 
   #merge(result: ValueMap, node: Node | null, pointer: string, path: string, key: Span): void {
-    if (++this.#nodes > MAX_NODES) throw new ExpansionLimit(`aliases expand to more than ${MAX_NODES} values`, key, path);
+    if (++this.#nodes > MAX_NODES)
+      throw new ExpansionLimit(`more than ${MAX_NODES} values, counting what aliases stand for`, key, path);
     const target = this.#follow(node, path);
     if (target !== null && this.#open.has(target))
       throw new ExpansionLimit("an alias stands inside what it stands for", key, path);
@@ -160,7 +156,7 @@ class Evaluation {
 
   #scalar(node: Scalar, pointer: string, path: string, key: Span | undefined): Value {
     const value = this.#span(node, key);
-    const written = node.source ?? String(node.value);
+    const written = writtenOf(node, this.#file);
     const shown = written.length > 60 ? `${written.slice(0, 57)}…` : written;
     const masked = isMasked(value);
     const place = { key, value, path, quote: masked ? "***" : shown };
@@ -169,7 +165,11 @@ class Evaluation {
       return typeof node.value === "number" || typeof node.value === "boolean" ? node.value : null;
     }
     const result = interpolate(node.value, this.#env);
-    this.#places.set(pointer, { ...place, variable: result.whole && !node.value.includes(":-"), broken: result.faults.length > 0 });
+    this.#places.set(pointer, {
+      ...place,
+      variable: result.whole && !node.value.includes(":-"),
+      broken: result.faults.length > 0,
+    });
     if (!this.#reported.has(node))
       for (const fault of result.faults)
         this.#problems.error(fault.code, value, path, masked ? fault.message.replaceAll(node.value, "***") : fault.message, {
@@ -184,4 +184,10 @@ class Evaluation {
     if (range && range[1] > range[0]) return { file: this.#file, start: range[0], end: range[1] };
     return otherwise ?? { file: this.#file, start: range?.[0] ?? 0, end: (range?.[0] ?? 0) + 1 };
   }
+}
+
+/** A scalar as it stands in the file, quotes included; block scalars by their value. */
+function writtenOf(node: Scalar, file: SourceFile): string {
+  if (!node.range || node.type === "BLOCK_FOLDED" || node.type === "BLOCK_LITERAL") return String(node.value);
+  return file.text.slice(node.range[0], node.range[1]);
 }

@@ -53,8 +53,10 @@ function explainUnit(text: string, units: readonly string[], words: Readonly<Rec
   if (!match) return { reason: "it is not a number and a unit" };
   const [, amount, unit] = match as unknown as [string, string, string];
   if (unit === "") return { reason: "it has no unit" };
-  if (units.includes(unit))
-    return { reason: units.length === DURATION_UNITS.length ? "there is a space in it" : "it is too large" };
+  if (units.includes(unit)) {
+    if (!text.includes(" ")) return { reason: "it is too large" };
+    return { reason: "there is a space in it", suggestion: `did you mean "${amount}${unit}"?` };
+  }
   const word = Object.hasOwn(words, unit.toLowerCase()) ? words[unit.toLowerCase()] : nearest(unit, units);
   return {
     reason: `there is no unit "${unit}"`,

@@ -1,7 +1,7 @@
-import { evaluateFile, isValueMap, pathOf, pointerOf } from "./evaluate.ts";
+import { evaluateFile, isValueMap, pointerOf } from "./evaluate.ts";
 import type { Places, Spot, Value, ValueMap } from "./evaluate.ts";
 import type { LoadInput } from "./load.ts";
-import { parseSourceFile, placeOf } from "./source-file.ts";
+import { parseSourceFile, pathOf, placeOf } from "./source-file.ts";
 import type { ProblemList, SourceFile } from "./source-file.ts";
 
 /** Sections that are maps by name, and so are merged over files. */
@@ -39,8 +39,14 @@ export function gather(input: LoadInput, problems: ProblemList): Gathered {
     if (evaluated.value === undefined && (file.text.trim() !== "" || main)) complete = false;
     if (evaluated.value === undefined && complete) return;
     if (!isValueMap(evaluated.value)) {
-      if (evaluated.value !== undefined) problems.error("wrong_type", emptySpot(file).value, "", "the file must be a map of sections", { expected: "`version: 1`, then sections" });
-      else if (problems.hasErrors === false) problems.error("version_missing", emptySpot(file).value, "", "the file is empty", { expected: "`version: 1`, then sections" });
+      if (evaluated.value !== undefined)
+        problems.error("wrong_type", emptySpot(file).value, "", "the file must be a map of sections", {
+          expected: "`version: 1`, then sections",
+        });
+      else if (problems.hasErrors === false)
+        problems.error("version_missing", emptySpot(file).value, "", "the file is empty", {
+          expected: "`version: 1`, then sections",
+        });
       complete = false;
       return;
     }
@@ -79,9 +85,15 @@ export function gather(input: LoadInput, problems: ProblemList): Gathered {
   const reportTwice = (first: Spot | undefined, second: Spot | undefined, path: string): void => {
     if (first === undefined || second === undefined) return;
     const { file, line, column } = placeOf(first.key ?? first.value);
-    problems.error("duplicate_name", second.key ?? second.value, path, `${path} is given in two files; first at ${file}:${line}:${column}`, {
-      suggestion: "rename or remove one of them",
-    });
+    problems.error(
+      "duplicate_name",
+      second.key ?? second.value,
+      path,
+      `${path} is given in two files; first at ${file}:${line}:${column}`,
+      {
+        suggestion: "rename or remove one of them",
+      },
+    );
   };
 
   const include = (patterns: Value | undefined, from: Places, path: string): void => {
@@ -99,7 +111,9 @@ export function gather(input: LoadInput, problems: ProblemList): Gathered {
         continue;
       }
       if (found.length === 0 && !/[*?[{]/.test(pattern)) {
-        problems.error("include_missing", spot.value, spot.path, `there is no file ${spot.quote}`, { expected: "a file, relative to the one that names it" });
+        problems.error("include_missing", spot.value, spot.path, `there is no file ${spot.quote}`, {
+          expected: "a file, relative to the one that names it",
+        });
         complete = false;
       }
       if (texts.length + found.length > MAX_FILES) {
@@ -128,12 +142,21 @@ function emptySpot(file: SourceFile): Spot {
 function checkVersion(value: ValueMap, places: Places, file: SourceFile, problems: ProblemList): void {
   const spot = places.get("/version");
   if (spot === undefined) {
-    problems.error("version_missing", emptySpot(file).value, "version", "the file has no `version`", { expected: "`version: 1`", suggestion: "add the line `version: 1`" });
+    problems.error("version_missing", emptySpot(file).value, "version", "the file has no `version`", {
+      expected: "`version: 1`",
+      suggestion: "add the line `version: 1`",
+    });
   } else if (value["version"] !== 1 && !spot.broken) {
     const newer = typeof value["version"] === "number" && value["version"] > 1;
-    problems.error("version_unknown", spot.value, "version", `there is no version ${spot.quote ?? "like this"} of the configuration`, {
-      expected: "`version: 1`",
-      suggestion: newer ? "the file may need a newer Holdfast" : undefined,
-    });
+    problems.error(
+      "version_unknown",
+      spot.value,
+      "version",
+      `there is no version ${spot.quote ?? "like this"} of the configuration`,
+      {
+        expected: "`version: 1`",
+        suggestion: newer ? "the file may need a newer Holdfast" : undefined,
+      },
+    );
   }
 }

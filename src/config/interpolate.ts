@@ -16,6 +16,8 @@ export interface Interpolated {
   readonly faults: readonly InterpolationFault[];
 }
 
+/** Of one text; the first says enough of the others. */
+const MAX_FAULTS = 10;
 const VARIABLE = /\$\$|\$\{([^{}]*)\}|\$\{/g;
 const BODY = /^([A-Za-z_][A-Za-z0-9_]*)(?:(:-|:\?)([\s\S]*))?$/;
 
@@ -35,6 +37,7 @@ export function interpolate(text: string, env: Readonly<Record<string, string | 
     return what;
   };
   const expanded = text.replaceAll(VARIABLE, (found: string, body: string | undefined) => {
+    if (faults.length >= MAX_FAULTS) return found;
     if (found === "$$") return "$";
     const match = body === undefined ? undefined : BODY.exec(body);
     if (!match) return malformed(found);

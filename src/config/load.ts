@@ -35,7 +35,7 @@ export interface LoadResult {
   readonly config: Config | undefined;
   /** Everything that is wrong, sorted by place. */
   readonly problems: readonly Problem[];
-  /** SHA-256, hex, over the paths and texts of every file before interpolation. */
+  /** SHA-256, hex, over the texts of all files in order, each after its length and a colon, before interpolation. */
   readonly digest: string;
   /** Every file that was read, the main one first: to watch, and to keep as the last good. */
   readonly texts: readonly ConfigText[];
@@ -52,11 +52,20 @@ export function loadConfig(input: LoadInput): LoadResult {
   const problems = new ProblemList(input.strict === true);
   const { root, places, texts, complete } = gather(input, problems);
   const digest = digestOf(texts);
-  const spots = new Map([...places.values()].filter((spot) => spot.path !== "").map((spot) => [spot.path, placeOf(spot.key ?? spot.value)]));
-  const result = (config: Config | undefined): LoadResult => ({ config, problems: problems.sorted(), digest, texts, places: spots });
-  if (!complete) return result(undefined);
+  const spots = new Map(
+    [...places.values()].filter((spot) => spot.path !== "").map((spot) => [spot.path, placeOf(spot.key ?? spot.value)]),
+  );
+  const result = (config: Config | undefined): LoadResult => ({
+    config,
+    problems: problems.sorted(),
+    digest,
+    texts,
+    places: spots,
+  });
   const draft = new Draft(Object.assign(root, { version: 1 }), places, problems);
   validateSchema(draft);
+  // What is not there may stand in the file that could not be read: nothing can be said of names then.
+  if (!complete) return result(undefined);
   checkConfig(draft, input);
   if (problems.hasErrors) return result(undefined);
   return result(deepFreeze(resolveConfig(draft.root as unknown as HoldfastFile, draft, input, digest)));
@@ -64,6 +73,6 @@ export function loadConfig(input: LoadInput): LoadResult {
 
 function digestOf(texts: readonly ConfigText[]): string {
   const hash = createHash("sha256");
-  for (const { path, text } of texts) hash.update(`${Buffer.byteLength(path)}:${path}${Buffer.byteLength(text)}:${text}`);
+  for (const { text } of texts) hash.update(`${Buffer.byteLength(text)}:${text}`);
   return hash.digest("hex");
 }

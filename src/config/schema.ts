@@ -535,7 +535,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
         monthly: {
           description: "A day of the month from 1 to 28, or `last`, at the time of `at`.",
           anyOf: [
-            { type: "integer", minimum: 1, maximum: 28 },
+            { $comment: "for the last day of each month write `last`", type: "integer", minimum: 1, maximum: 28 },
             { type: "string", enum: ["last"] },
           ],
           examples: [1],

@@ -1,4 +1,4 @@
-import { LineCounter, isAlias, isMap, isScalar, isSeq, parseAllDocuments, visit } from "yaml";
+import { LineCounter, isAlias, isMap, isPair, isScalar, isSeq, parseAllDocuments, visit } from "yaml";
 import type { Alias, Document, Node, ParsedNode, Scalar } from "yaml";
 import type { Problem, ProblemCode } from "./problem.ts";
 import { editDistance } from "./suggest.ts";
@@ -7,7 +7,8 @@ import { editDistance } from "./suggest.ts";
 const MAX_BYTES = 5 * 2 ** 20;
 /** Deeper files are refused: nothing in a configuration needs more, and everything here recurses. */
 const MAX_DEPTH = 64;
-const MAX_SYNTAX_PROBLEMS = 10;
+/** More problems than anyone reads; what comes after is dropped. */
+const MAX_PROBLEMS = 1000;
 const CORE_TAGS = /^(!|tag:yaml\.org,2002:(str|int|float|bool|null|map|seq))$/;
 
 /** A piece of a file, in UTF-16 offsets. */
@@ -39,17 +40,24 @@ export interface ProblemDetails {
 export class ProblemList {
   readonly #found: { problem: Problem; order: number }[] = [];
   readonly #files: SourceFile[] = [];
+  readonly #strict: boolean;
+  #hasErrors = false;
+
+  /** `strict`: warnings are errors. */
+  constructor(strict: boolean) {
+    this.#strict = strict;
+  }
 
   error(code: ProblemCode, span: Span, path: string, message: string, details: ProblemDetails = {}): void {
     this.#add("error", code, span, path, message, details);
   }
 
   warning(code: ProblemCode, span: Span, path: string, message: string, details: ProblemDetails = {}): void {
-    this.#add("warning", code, span, path, message, details);
+    this.#add(this.#strict ? "error" : "warning", code, span, path, message, details);
   }
 
   get hasErrors(): boolean {
-    return this.#found.some(({ problem }) => problem.severity === "error");
+    return this.#hasErrors;
   }
 
   /** Sorted by file (in the order they were read), line and column. */
@@ -68,6 +76,8 @@ export class ProblemList {
     message: string,
     details: ProblemDetails,
   ): void {
+    if (severity === "error") this.#hasErrors = true;
+    if (this.#found.length >= MAX_PROBLEMS) return;
     if (!this.#files.includes(span.file)) this.#files.push(span.file);
     const { file } = span;
     const { line, column } = placeOf(span);
@@ -115,32 +125,50 @@ function maskedLine(file: SourceFile, start: number, end: number): string {
 /** Parses YAML 1.2 and reports what is refused: syntax, limits, tags, documents, duplicate and strange keys. */
 export function parseSourceFile(path: string, text: string, problems: ProblemList): SourceFile {
   const lines = new LineCounter();
-  lines.addNewLine(0);
   const masks: [number, number][] = [];
   const aliases = new Map<Alias, Node>();
   const file = { path, text, lines, root: undefined as ParsedNode | undefined, aliases, masks };
   const start = { file, start: 0, end: 1 };
   if (Buffer.byteLength(text) > MAX_BYTES) {
+    lines.addNewLine(0);
     problems.error("yaml_limit", { ...start, file: { ...file, text: "" } }, "", `the file is larger than 5 MiB`, {
       suggestion: "move parts of it into files named by include",
     });
     return file;
   }
   const document = parse(file, problems);
+  if (lines.lineStarts.length === 0) lines.addNewLine(0);
   if (document === undefined) return file;
   if (document.errors.length > 0) maskByText(text, masks);
-  for (const error of document.errors.slice(0, MAX_SYNTAX_PROBLEMS))
-    problems.error("yaml_syntax", { file, start: error.pos[0], end: error.pos[1] }, "", `not valid YAML: ${error.message}`);
+  // Only the first: what follows a syntax error is mostly its consequence.
+  const [error] = document.errors;
+  if (error !== undefined) {
+    const span = { file, start: error.pos[0], end: error.pos[1] };
+    const inFlow = /[{[,:]\s*\$\{/.test(text.slice(text.lastIndexOf("\n", span.start) + 1, span.end));
+    const suggestion = inFlow ? 'inside { } and [ ] a variable needs quotes: "${NAME}"' : undefined;
+    problems.error("yaml_syntax", span, "", `not valid YAML: ${error.message}`, { suggestion });
+  }
   if (document.contents === null) return file;
   if (!inspect(document, file, masks, aliases, problems) || document.errors.length > 0) return file;
   file.root = document.contents;
   return file;
 }
 
+/** Nesting that no real file comes near, seen without parsing: brackets left open, or markers one after another. */
+function isDeepAsText(text: string): boolean {
+  if (/(?:[-?:] ){500}/.test(text)) return true;
+  let open = 0;
+  for (const [bracket] of text.matchAll(/[[\]{}]/g)) {
+    open = bracket === "[" || bracket === "{" ? open + 1 : Math.max(0, open - 1);
+    if (open > 1000) return true;
+  }
+  return false;
+}
+
 function parse(file: SourceFile, problems: ProblemList): Document.Parsed | undefined {
   const whole = { file, start: 0, end: 1 };
-  // The parser recurses and has no limit of its own; flow collections are the only way to nest deeply in few bytes.
-  if (/(?:[[{][\s"']*){200}/.test(file.text)) {
+  // The parser recurses and has no limit of its own, and takes long before it gives up.
+  if (isDeepAsText(file.text)) {
     problems.error("yaml_limit", whole, "", `the file nests deeper than ${MAX_DEPTH} levels`);
     return undefined;
   }
@@ -170,7 +198,7 @@ function parse(file: SourceFile, problems: ProblemList): Document.Parsed | undef
   }
 }
 
-/** One walk over the tree as written: tags, keys, anchors, secrets. False when it is too deep to go on. */
+/** One walk over the tree as written: tags, keys, anchors, secrets. False when it is too deep, or names what is not there, so that its values cannot be made. */
 function inspect(
   document: Document.Parsed,
   file: SourceFile,
@@ -181,24 +209,27 @@ function inspect(
   const anchors = new Map<string, Node>();
   const spanOf = (node: Node): Span => ({ file, start: node.range?.[0] ?? 0, end: node.range?.[1] ?? 0 });
   let deep: Node | undefined;
-  const onNode = (node: Node, depth: number): boolean => {
-    if (depth > MAX_DEPTH * 2) deep ??= node;
+  let lost = false;
+  const onNode = (node: Node, path: readonly unknown[]): boolean => {
+    if (path.length > MAX_DEPTH * 2) deep ??= node;
     if (node.tag !== undefined && !CORE_TAGS.test(node.tag))
-      problems.error("yaml_tag", spanOf(node), "", `the tag ${node.tag} is not allowed`, {
+      problems.error("yaml_tag", spanOf(node), writtenPath([...path, node]), `the tag ${node.tag} is not allowed`, {
         expected: "plain YAML without custom tags",
       });
     if ("anchor" in node && typeof node.anchor === "string" && node.anchor !== "") anchors.set(node.anchor, node);
     return deep === undefined;
   };
   visit(document, {
-    Scalar: (_, node, path) => (onNode(node, path.length) ? undefined : visit.BREAK),
-    Seq: (_, node, path) => (onNode(node, path.length) ? undefined : visit.BREAK),
+    Scalar: (_, node, path) => (onNode(node, path) ? undefined : visit.BREAK),
+    Seq: (_, node, path) => (onNode(node, path) ? undefined : visit.BREAK),
     Map: (_, node, path) => {
-      if (!onNode(node, path.length)) return visit.BREAK;
+      if (!onNode(node, path)) return visit.BREAK;
       const seen = new Map<string, Node>();
       for (const { key, value } of node.items) {
         if (!isScalar(key)) {
-          problems.error("wrong_type", spanOf((key ?? node) as Node), "", "a key must be plain text", { expected: "a name" });
+          problems.error("wrong_type", spanOf((key ?? node) as Node), writtenPath([...path, node]), "a key must be plain text", {
+            expected: "a name",
+          });
           continue;
         }
         const name = keyText(key);
@@ -210,7 +241,7 @@ function inspect(
           problems.error(
             "duplicate_key",
             spanOf(key),
-            "",
+            pathOf(writtenPath([...path, node]), name),
             `the key "${name}" is given twice; first at line ${line}, column ${column}`,
             {
               suggestion: "remove one of them, or merge them",
@@ -220,16 +251,39 @@ function inspect(
       }
       return undefined;
     },
-    Alias: (_, node) => {
+    Alias: (_, node, path) => {
       const target = anchors.get(node.source);
-      if (target === undefined)
-        problems.error("yaml_syntax", spanOf(node), "", `the alias *${node.source} has no anchor before it`);
-      else aliases.set(node, target);
+      if (target === undefined) {
+        lost = true;
+        problems.error(
+          "yaml_syntax",
+          spanOf(node),
+          writtenPath([...path, node]),
+          `the alias *${node.source} has no anchor before it`,
+        );
+      } else aliases.set(node, target);
     },
   });
-  if (deep === undefined) return true;
+  if (deep === undefined) return !lost;
   problems.error("yaml_limit", spanOf(deep), "", `the file nests deeper than ${MAX_DEPTH} levels`);
   return false;
+}
+
+/** The path of the last of these nodes, each of which lies in the one before, as they are written. */
+function writtenPath(around: readonly unknown[]): string {
+  let path = "";
+  for (const [index, node] of around.entries()) {
+    const inner = around[index + 1];
+    if (isPair(node) && isScalar(node.key)) path = pathOf(path, keyText(node.key));
+    else if (isSeq(node)) path += `[${node.items.indexOf(inner)}]`;
+  }
+  return path;
+}
+
+/** `parent.key`, or `parent["a key"]`. */
+export function pathOf(parent: string, key: string): string {
+  if (!/^[\w-]+$/.test(key)) return `${parent}[${JSON.stringify(key)}]`;
+  return parent === "" ? key : `${parent}.${key}`;
 }
 
 /** The key as text: `1:` and `true:` are names too. */

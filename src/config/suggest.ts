@@ -23,18 +23,24 @@ export function editDistance(left: string, right: string, limit: number): number
 
 /**
  * The candidate that `text` most likely was meant to be, or undefined when none is near: at most one slip for every
- * three letters, case and separators aside. The first of equally near candidates wins.
+ * three letters, case and separators aside, or the one is the beginning of the other. Of equally near ones that with
+ * the same first letter wins, then the first.
  */
 export function nearest(text: string, candidates: Iterable<string>): string | undefined {
   const plain = (value: string): string => value.toLowerCase().replaceAll(/[-_ ]/g, "");
   if (text.length === 0 || text.length > 100) return undefined;
   const limit = Math.min(3, Math.max(1, Math.floor(text.length / 3)));
+  const wanted = plain(text);
   let found: string | undefined;
-  let distance = limit + 1;
+  let score = limit + 1;
   for (const candidate of candidates) {
     if (candidate === text) continue;
-    const next = plain(candidate) === plain(text) ? 0 : editDistance(text.toLowerCase(), candidate.toLowerCase(), limit);
-    if (next < distance) [found, distance] = [candidate, next];
+    const given = plain(candidate);
+    const isStart = wanted.length >= 3 && given.length >= 3 && (wanted.startsWith(given) || given.startsWith(wanted));
+    const slips = given === wanted ? 0 : editDistance(text.toLowerCase(), candidate.toLowerCase(), limit);
+    const distance = isStart ? Math.min(slips, limit) : slips;
+    const next = distance + (given[0] === wanted[0] ? 0 : 0.5);
+    if (distance <= limit && next < score) [found, score] = [candidate, next];
   }
   return found;
 }

@@ -1,9 +1,10 @@
 import { Ajv2020 } from "ajv/dist/2020.js";
 import type { ErrorObject, ValidateFunction } from "ajv/dist/2020.js";
-import { isValueMap, pathOf, pointerOf } from "./evaluate.ts";
+import { isValueMap, pointerOf } from "./evaluate.ts";
 import type { Spot } from "./evaluate.ts";
-import { FORMATS, choices } from "./format.ts";
+import { FORMATS, NAME_PATTERN, choices } from "./format.ts";
 import { configSchema } from "./schema.ts";
+import { pathOf } from "./source-file.ts";
 import { nearest } from "./suggest.ts";
 import type { Draft } from "./draft.ts";
 
@@ -34,6 +35,7 @@ function chooseByType(schema: unknown): unknown {
   const result = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, chooseByType(value)]));
   if (!Array.isArray(anyOf)) return result;
   const branches = anyOf as Schema[];
+  // oxlint-disable-next-line unicorn/no-thenable -- a keyword of JSON Schema
   const allOf = branches.map((branch) => ({ if: { type: typesOf(branch) }, then: chooseByType(branch) }));
   return { ...result, type: branches.flatMap(typesOf), allOf };
 }
@@ -65,6 +67,17 @@ export function validateSchema(draft: Draft): void {
   draft.prune();
 }
 
+const NAME_RULE = "lower-case letters, digits, _ and -; at most 63; a letter or digit first";
+
+/** What to call it instead, when little has to change. */
+function asName(text: string): string | undefined {
+  const name = text
+    .trim()
+    .toLowerCase()
+    .replaceAll(/[\s.]+/g, "-");
+  return NAME_PATTERN.test(name) ? `call it ${name}` : undefined;
+}
+
 /** What comes first hides what comes after at the same place. */
 const ORDER = ["additionalProperties", "propertyNames", "type", "discriminator", "oneOf", "format", "enum", "const", "pattern"];
 
@@ -94,7 +107,8 @@ function describe(draft: Draft, error: ErrorObject): void {
       const at = pointerOf(pointer, name);
       return draft.error("bad_name", at, `"${name}" is not a name`, {
         at: draft.spot(at).key,
-        expected: "lower-case letters, digits, _ and -; at most 63; a letter or digit first",
+        expected: NAME_RULE,
+        suggestion: asName(name),
       });
     }
     case "required":
@@ -142,7 +156,8 @@ function describe(draft: Draft, error: ErrorObject): void {
     case "pattern": {
       if (schema["title"] === "Name")
         return draft.error("bad_name", pointer, `${quote(data, spot)} is not a name`, {
-          expected: "lower-case letters, digits, _ and -; at most 63; a letter or digit first",
+          expected: NAME_RULE,
+          suggestion: asName(String(data)),
         });
       return draft.error("wrong_value", pointer, `${quote(data, spot)} is not possible here`, {
         expected: sentence(schema["description"]) ?? `text like ${String(schema["pattern"])}`,
@@ -154,7 +169,7 @@ function describe(draft: Draft, error: ErrorObject): void {
         "wrong_value",
         pointer,
         `${quote(data, spot)} is too ${error.keyword === "minimum" ? "small" : "large"}`,
-        { expected: `a number ${rangeOf(schema)}` },
+        { expected: `a number ${rangeOf(schema)}`, suggestion: schema["$comment"] as string | undefined },
       );
     case "minItems":
     case "minProperties":
@@ -175,7 +190,7 @@ function unknownKey(draft: Draft, pointer: string, key: string, known: readonly 
       key,
       known.filter((name) => !(name in given)),
     ) ?? nearest(key, known);
-  if (near !== undefined) draft.noteMeant(pointer, near);
+  draft.noteUnknown(pointer, near);
   const { path } = draft.spot(pointer);
   const what = pointer === "" ? `unknown section "${key}"` : `unknown key "${key}" in ${path}`;
   const expected = known.length === 0 ? "no keys" : `one of ${known.join(", ")}`;
@@ -183,7 +198,11 @@ function unknownKey(draft: Draft, pointer: string, key: string, known: readonly 
 }
 
 function missingKey(draft: Draft, pointer: string, key: string, schema: Schema): void {
-  if (!draft.isAbsent(pointer, key)) return;
+  const untyped = (schema["discriminator"] as { propertyName?: string } | undefined)?.propertyName === key;
+  if (!draft.isAbsent(pointer, key)) {
+    if (untyped) draft.markBad(pointer);
+    return;
+  }
   const spot = draft.spot(pointer);
   const property = (schema["properties"] as Record<string, Schema> | undefined)?.[key];
   const variants = (schema["oneOf"] as Schema[] | undefined)?.map((branch) => tagOf(branch, key));
@@ -196,13 +215,14 @@ function missingKey(draft: Draft, pointer: string, key: string, schema: Schema):
     path: pathOf(spot.path, key),
     expected,
   });
+  if (untyped) draft.markBad(pointer);
 }
 
 function oneOfKeys(draft: Draft, pointer: string, keys: readonly string[], data: unknown): void {
   const given = isValueMap(data) ? keys.filter((key) => key in data) : [];
   const spot = draft.spot(pointer);
   if (given.length === 0) {
-    if (keys.every((key) => draft.isAbsent(pointer, key)))
+    if (!draft.hasUnknownKey(pointer))
       draft.error("missing_key", pointer, `${spot.path} needs one of ${choices(keys)}`, {
         at: spot.key ?? spot.value,
         expected: choices(keys),
@@ -239,6 +259,8 @@ function unknownType(draft: Draft, pointer: string, tag: string, branches: reado
     expected: choices(types),
     suggestion: near && `did you mean "${near}"?`,
   });
+  // Nothing inside was looked at, so nothing inside can be relied on.
+  draft.markBad(pointer);
 }
 
 const TYPE_WORDS: Readonly<Record<string, string>> = {
@@ -260,6 +282,9 @@ function expectedOf(schema: Schema): string {
 function typeHelp(schema: Schema, data: unknown, spot: Spot): string | undefined {
   const types = [schema["type"]].flat();
   if (data === null) return "give it a value, or take the key out";
+  if (types.includes("boolean") && typeof data === "string" && /^(?:yes|no|on|off|true|false)$/i.test(data))
+    return `did you mean ${/^(?:yes|on|true)$/i.test(data)}?`;
+  if (schema["format"] === "percent" && typeof data === "number") return `did you mean ${data <= 1 ? data * 100 : data}%?`;
   if (spot.quote === "***" || typeof data === "object") return undefined;
   if (types.includes("array") && !types.includes("string")) return `write a list: [${spot.quote}]`;
   if (types.includes("string") && schema["format"] === undefined) return `write it in quotes: "${spot.quote}"`;
@@ -275,14 +300,15 @@ function kindOf(data: unknown, spot: Spot): string {
 }
 
 function quote(data: unknown, spot: Spot): string {
-  const text = spot.quote ?? String(data);
+  if (data === null || data === undefined || typeof data === "object") return kindOf(data, spot);
+  const text = spot.quote ?? JSON.stringify(data);
   return typeof data === "string" && !/^["']/.test(text) ? `"${text}"` : text;
 }
 
 function rangeOf(schema: Schema): string {
-  const { minimum, maximum } = schema;
-  if (minimum !== undefined && maximum !== undefined) return `from ${String(minimum)} to ${String(maximum)}`;
-  return minimum === undefined ? `of at most ${String(maximum)}` : `of at least ${String(minimum)}`;
+  const { minimum, maximum } = schema as { minimum?: number; maximum?: number };
+  if (minimum !== undefined && maximum !== undefined) return `from ${minimum} to ${maximum}`;
+  return minimum === undefined ? `of at most ${maximum}` : `of at least ${minimum}`;
 }
 
 /** The first sentence of a description, as what was expected. */

@@ -5,7 +5,11 @@
  */
 import type { ErrorWire, HoldfastError } from "../base/errors.ts";
 import type { Progress, RunStatus } from "../base/events.ts";
-import type { RunId, SnapshotId } from "../base/ids.ts";
+import type { Clock } from "../base/clock.ts";
+import type { RepositoryId, RunId, SnapshotId } from "../base/ids.ts";
+import type { Randomness } from "../base/random.ts";
+import type { Secret } from "../base/secret.ts";
+import type { TargetAccess } from "../targets/access.ts";
 import type { ChunkProfile, Entry, EntryStream, Extent } from "../sources/source.ts";
 
 export type SnapshotMode = "full" | "incremental" | "differential";
@@ -184,6 +188,8 @@ export interface VerifyReport {
   readonly damage: readonly VerifyDamage[];
   readonly snapshots: number;
   readonly bytesRead: number;
+  /** `structure`, `data`, or the part of the data that was read: `data 0.1`. */
+  readonly level: string;
 }
 
 export interface PruneOptions {
@@ -223,12 +229,74 @@ export interface Annotation {
   readonly description?: string;
 }
 
+/** Notes of one store, the newest of each. */
+export interface StoreObservations {
+  readonly verifications: ReadonlyMap<string, { readonly timeMs: number; readonly ok: boolean }>;
+  readonly policies: ReadonlyMap<string, { readonly timeMs: number; readonly policy: unknown }>;
+  readonly lastPruneMs: number | undefined;
+  /** Target time minus local time, where the target tells one. */
+  readonly clockSkewMs: number | undefined;
+}
+
+/** What opening or creating a store needs. */
+export interface StoreOptions {
+  /** The target's name. */
+  readonly name: string;
+  readonly access: TargetAccess;
+  readonly clock: Clock;
+  readonly random: Randomness;
+  readonly host: string;
+  readonly appendOnly: boolean;
+  readonly packBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A way to keep snapshots; `formats/registry.ts` has them by name. */
+export interface Format {
+  readonly kind: "repository" | "archive";
+  /** True when the target holds something of this format. Rejects with `object_foreign` when it holds something else. */
+  exists(options: StoreOptions): Promise<boolean>;
+  /** Rejects with `repository_missing` or `key_wrong`. The first of `unlockings` that fits opens it. */
+  open(options: StoreOptions, unlockings: readonly Unlocking[]): Promise<Store>;
+  /** Makes an empty one. `kin` are stores of the same configuration, whose lineage is shared. */
+  create(options: StoreOptions, unlocking: Unlocking | undefined, kdf: KdfChoice | undefined, kin: readonly Store[]): Promise<Store>;
+  /** Writes one entry stream to stores of this format; one outcome a store, in their order. */
+  write(stores: readonly Store[], request: WriteRequest): Promise<WriteResult[]>;
+}
+
+/** A way into an encrypted store: a password or the content of a key file. */
+export interface Unlocking {
+  readonly kind: "password" | "keyfile";
+  readonly secret: Secret;
+}
+
+/** How a new key slot derives its key from a password. */
+export type KdfChoice =
+  | { readonly function: "argon2id"; readonly memoryKiB: number; readonly passes: number; readonly parallelism: number }
+  | { readonly function: "scrypt"; readonly logN: number; readonly r: number; readonly p: number }
+  | { readonly function: "pbkdf2"; readonly hash: "sha512"; readonly iterations: number };
+
 /** A format opened on one target. Disposing releases the target and threads; nothing on the target depends on it. */
 export interface Store extends AsyncDisposable {
   /** The target's name. */
   readonly name: string;
   readonly format: "repository" | "archive";
   readonly capabilities: FormatCapabilities;
+
+  /**
+   * What a pin compares: the repository's id, its keyring's fingerprint and generation. A target that comes back with
+   * another id, or an older generation, is not the one that was there. Undefined where the format has none.
+   */
+  readonly identity: { readonly repository: RepositoryId; readonly keyring: string; readonly generation: number } | undefined;
+
+  /** What was noted on the target about what was done to it. */
+  observations(signal?: AbortSignal): Promise<StoreObservations>;
+
+  /** Notes the retention that was applied to a job: any JSON value. */
+  notePolicy(job: string, policy: unknown, signal?: AbortSignal): Promise<void>;
+
+  /** Notes the result of a verification of a job's snapshots. */
+  noteVerification(jobs: readonly string[], snapshots: readonly SnapshotId[], report: VerifyReport, signal?: AbortSignal): Promise<void>;
 
   /** All snapshots that are not deleted, oldest first, with their annotations applied. A damaged one is reported through `onDamaged`. */
   snapshots(options?: { readonly signal?: AbortSignal; readonly onDamaged?: (id: string, error: HoldfastError) => void }): Promise<SnapshotInfo[]>;

@@ -11,6 +11,7 @@ import { formatWall } from "./zone.ts";
 
 /** A slot this old was missed: nothing was running when it came. */
 const LATE_MS = 5 * 60_000;
+const BELIEVED_RUNNING_MS = 24 * 3_600_000;
 
 interface Pair {
   readonly source: string;
@@ -26,7 +27,7 @@ export function planBackups(config: Config, observed: Observed, options: PlanOpt
     if (!job.enabled || job.schedules.length === 0) continue;
     const info = (text: string): number => notes.push({ level: "info", job: job.name, target: undefined, text });
     if (observed.paused.has(job.name)) info(`job ${job.name} is paused`);
-    else if (runsOf(job, observed).some((run) => run.endedMs === undefined)) info(`job ${job.name} is running`);
+    else if (isRunning(job, observed, options.nowMs)) info(`job ${job.name} is running`);
     else {
       const action = planBackup(config, job, observed, options, info);
       if (action) actions.push(action);
@@ -45,7 +46,9 @@ function planBackup(
   const { nowMs } = options;
   const slots = options.slots.jobs.get(job.name)?.backup ?? [];
   const usable = job.targets.map(({ target }) => target).filter(({ name }) => isUsable(observed.targets.get(name), options));
-  const pairs = job.sources.flatMap(({ name: source }) => usable.map(({ name: target }) => pairOf(config, job, observed, source, target, nowMs)));
+  const pairs = job.sources.flatMap(({ name: source }) =>
+    usable.map(({ name: target }) => pairOf(config, job, observed, source, target, nowMs)),
+  );
   if (pairs.length === 0) return undefined;
   const missing = pairs.filter(({ newestMs }) => newestMs === undefined);
   const missed = slots.filter((slot) => isMissed(slot, pairs, job, observed, nowMs));
@@ -58,14 +61,23 @@ function planBackup(
   const wanted = [...stale, ...unknown];
   const inFile = <T extends { readonly name: string }>(all: readonly T[], some: readonly string[]): string[] =>
     all.filter(({ name }) => some.includes(name)).map(({ name }) => name);
-  const targets = inFile(usable, wanted.map(({ target }) => target));
-  const sources = inFile(job.sources, wanted.map(({ source }) => source));
+  const targets = inFile(
+    usable,
+    wanted.map(({ target }) => target),
+  );
+  const sources = inFile(
+    job.sources,
+    wanted.map(({ source }) => source),
+  );
 
   const newestSlot = Math.max(-Infinity, ...slots.map(({ lastMs }) => lastMs ?? -Infinity));
   const tried = options.impatient ? [] : attemptsSince(newestSlot, job, observed, targets, nowMs);
   const wait = waitFor(tried, job);
   if (wait !== undefined && wait > nowMs) {
-    if (wait === Infinity) info(`job ${job.name} ended ${tried.at(-1)?.status} and ${tried.length > 1 ? `was tried ${tried.length} times` : "is not tried again"}; it waits for its next slot`);
+    if (wait === Infinity)
+      info(
+        `job ${job.name} ended ${tried.at(-1)?.status} and ${tried.length > 1 ? `was tried ${tried.length} times` : "is not tried again"}; it waits for its next slot`,
+      );
     else info(`job ${job.name} ended ${tried.at(-1)?.status}; next attempt in ${formatDuration(wait - nowMs)}`);
     return undefined;
   }
@@ -85,9 +97,11 @@ function explain(
   timezone: string,
   nowMs: number,
 ): [BackupAction["reason"], string] {
-  if (tried.length > 0 && tried.at(-1)?.status !== "success") return ["retry", `attempt ${tried.length + 1} of ${job.retry.attempts}; the last ended ${tried.at(-1)?.status}`];
+  if (tried.length > 0 && tried.at(-1)?.status !== "success")
+    return ["retry", `attempt ${tried.length + 1} of ${job.retry.attempts}; the last ended ${tried.at(-1)?.status}`];
   if (missing.length === pairs.length) return ["first", "no snapshot yet"];
-  if (slotMs === -Infinity) return ["new", `no snapshot of ${missing.map(({ source, target }) => `${source} on ${target}`).join(", ")}`];
+  if (slotMs === -Infinity)
+    return ["new", `no snapshot of ${missing.map(({ source, target }) => `${source} on ${target}`).join(", ")}`];
   const lateMs = nowMs - slotMs;
   if (lateMs > LATE_MS) return ["overdue", `missed its slot of ${formatWall(slotMs, timezone)}, ${formatDuration(lateMs)} ago`];
   return ["due", `slot of ${formatWall(slotMs, timezone)}`];
@@ -101,7 +115,8 @@ function isUsable(target: ObservedTarget | undefined, options: PlanOptions): boo
 
 function pairOf(config: Config, job: JobConfig, observed: Observed, source: string, target: string, nowMs: number): Pair {
   const there = observed.targets.get(target);
-  if (there?.reachable && (there.repository === "missing" || there.repository === "changed")) return { source, target, newestMs: undefined };
+  if (there?.reachable && (there.repository === "missing" || there.repository === "changed"))
+    return { source, target, newestMs: undefined };
   if (!there || !isReadable(there)) return { source, target, newestMs: Infinity };
   const names = new Set([job.name, ...job.formerly]);
   let newestMs: number | undefined;
@@ -120,11 +135,19 @@ function isMissed(slot: ScheduleSlot, pairs: readonly Pair[], job: JobConfig, ob
   if (at === undefined || (!slot.catchUp && nowMs - at > slot.jitterMs + LATE_MS)) return false;
   const known = pairs.filter(({ newestMs }) => newestMs !== Infinity);
   if (known.length > 0) return known.some(({ newestMs }) => newestMs !== undefined && newestMs < at);
-  return !runsOf(job, observed).some((run) => run.startedMs >= at && run.startedMs <= nowMs && run.status !== "failed" && run.status !== "interrupted");
+  return !runsOf(job, observed).some(
+    (run) => run.startedMs >= at && run.startedMs <= nowMs && run.status !== "failed" && run.status !== "interrupted",
+  );
 }
 
 /** Ended runs since a slot that were for any of these targets, oldest first. Skipped runs were no attempt. */
-function attemptsSince(slotMs: number, job: JobConfig, observed: Observed, targets: readonly string[], nowMs: number): ObservedRun[] {
+function attemptsSince(
+  slotMs: number,
+  job: JobConfig,
+  observed: Observed,
+  targets: readonly string[],
+  nowMs: number,
+): ObservedRun[] {
   return runsOf(job, observed)
     .filter((run) => run.startedMs >= slotMs && run.startedMs <= nowMs && run.status !== "skipped")
     .filter((run) => run.targets === undefined || run.targets.some((name) => targets.includes(name)))
@@ -142,6 +165,14 @@ function waitFor(tried: readonly ObservedRun[], job: JobConfig): number | undefi
 /** The wait after the `attempt`-th failed attempt (from 1): doubles from the shortest to the longest. */
 export function backoffMs(retry: JobConfig["retry"], attempt: number): number {
   return Math.min(retry.backoffMaxMs, retry.backoffMinMs * 2 ** (attempt - 1));
+}
+
+/** A run without an end may be one that died where nobody could see it: after a day it is no longer believed. */
+function isRunning(job: JobConfig, observed: Observed, nowMs: number): boolean {
+  const longestMs = Math.max(job.timeoutMs ?? 0, BELIEVED_RUNNING_MS);
+  return runsOf(job, observed).some(
+    (run) => run.endedMs === undefined && run.startedMs <= nowMs && nowMs - run.startedMs < longestMs,
+  );
 }
 
 function runsOf(job: JobConfig, observed: Observed): ObservedRun[] {

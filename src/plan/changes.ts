@@ -26,10 +26,23 @@ export function planChanges(
 ): PlannedChanges {
   const changed = observed.accepted.flatMap((before) => changeOf(before, config.targets.get(before.name)));
   const contents = [
-    ...changed.map(({ change, target, why }) => ["change", change, target, why, observed.accepted.find(({ name }) => name === target)?.acceptedMs]),
+    ...changed.map(({ change, target, why }) => [
+      "change",
+      change,
+      target,
+      why,
+      observed.accepted.find(({ name }) => name === target)?.acceptedMs,
+    ]),
     ...proposals
       .filter(({ loosened }) => loosened !== undefined)
-      .map(({ action, noted }) => ["retention", action.target, action.job, noted?.timeMs ?? null, noted ? canonicalRules(noted.rules) : null, canonicalRules(action.rules)]),
+      .map(({ action, noted }) => [
+        "retention",
+        action.target,
+        action.job,
+        noted?.timeMs ?? null,
+        noted ? canonicalRules(noted.rules) : null,
+        canonicalRules(action.rules),
+      ]),
   ].map((content) => JSON.stringify(content));
   const id = contents.length === 0 ? undefined : planId(config.host, contents);
   const isApproved = id !== undefined && approved.has(id);
@@ -42,17 +55,38 @@ export function planChanges(
 }
 
 function planId(host: string, contents: readonly string[]): string {
-  return createHash("sha256").update(JSON.stringify([host, ...contents.toSorted()])).digest("hex").slice(0, 12);
+  return createHash("sha256")
+    .update(JSON.stringify([host, ...contents.toSorted()]))
+    .digest("hex")
+    .slice(0, 12);
 }
 
 function changeOf(before: AcceptedTarget, after: TargetConfig | undefined): Omit<ChangeAction, "held">[] {
   const target = before.name;
-  if (!after) return [{ kind: "change", change: "removed-target", target, why: `target ${target} (${before.location}) is no longer declared; its snapshots stay, and no new ones are made` }];
+  if (!after)
+    return [
+      {
+        kind: "change",
+        change: "removed-target",
+        target,
+        why: `target ${target} (${before.location}) is no longer declared; its snapshots stay, and no new ones are made`,
+      },
+    ];
   const changes: Omit<ChangeAction, "held">[] = [];
   if (locationOf(after) !== before.location)
-    changes.push({ kind: "change", change: "moved-target", target, why: `target ${target} moves from ${before.location} to ${locationOf(after)}; the snapshots stay behind` });
+    changes.push({
+      kind: "change",
+      change: "moved-target",
+      target,
+      why: `target ${target} moves from ${before.location} to ${locationOf(after)}; the snapshots stay behind`,
+    });
   if (after.encryption?.name !== before.encryption)
-    changes.push({ kind: "change", change: "changed-encryption", target, why: `the encryption of target ${target} changes from ${before.encryption ?? "none"} to ${after.encryption?.name ?? "none"}` });
+    changes.push({
+      kind: "change",
+      change: "changed-encryption",
+      target,
+      why: `the encryption of target ${target} changes from ${before.encryption ?? "none"} to ${after.encryption?.name ?? "none"}`,
+    });
   return changes;
 }
 
@@ -63,5 +97,10 @@ export function locationOf(target: TargetConfig): string {
 
 /** What to remember of a configuration once it is accepted; the next plan is compared with it. */
 export function acceptedTargets(config: Config, acceptedMs: number): AcceptedTarget[] {
-  return [...config.targets.values()].map((target) => ({ name: target.name, location: locationOf(target), encryption: target.encryption?.name, acceptedMs }));
+  return [...config.targets.values()].map((target) => ({
+    name: target.name,
+    location: locationOf(target),
+    encryption: target.encryption?.name,
+    acceptedMs,
+  }));
 }

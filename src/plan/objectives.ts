@@ -32,7 +32,11 @@ function evaluateJob(config: Config, job: JobConfig, observed: Observed, nowMs: 
   const { rpoMs, copies, offsite, verifiedWithinMs } = job.objectives;
   const bySource = job.sources.map(({ name }) => ({ name, copies: copiesOf(config, job, observed, name, nowMs) }));
   const results: ObjectiveResult[] = [];
-  const judge = (objective: ObjectiveResult["objective"], verdict: (source: string, held: readonly Copy[]) => string | undefined, good: string): void => {
+  const judge = (
+    objective: ObjectiveResult["objective"],
+    verdict: (source: string, held: readonly Copy[]) => string | undefined,
+    good: string,
+  ): void => {
     const failed = bySource.map((source) => verdict(source.name, source.copies)).filter((reason) => reason !== undefined);
     results.push({ job: job.name, objective, met: failed.length === 0, reason: failed.length === 0 ? good : failed.join("; ") });
   };
@@ -43,7 +47,9 @@ function evaluateJob(config: Config, job: JobConfig, observed: Observed, nowMs: 
       (source, held) => {
         if (held.length === 0) return `${source} has no successful snapshot`;
         const ageMs = nowMs - Math.max(...held.map(({ snapshot }) => snapshot.timeMs));
-        return ageMs <= rpoMs ? undefined : `the newest success of ${source} is ${formatDuration(ageMs)} old, ${promise} was promised`;
+        return ageMs <= rpoMs
+          ? undefined
+          : `the newest success of ${source} is ${formatDuration(ageMs)} old, ${promise} was promised`;
       },
       `every source has a success of the last ${promise}`,
     );
@@ -57,8 +63,12 @@ function evaluateJob(config: Config, job: JobConfig, observed: Observed, nowMs: 
     judge(
       objective,
       (source, held) => {
-        const names = newest(held).filter(which).map(({ target }) => target);
-        return names.length >= wanted ? undefined : `${source} has ${names.length} ${what}${names.length === 0 ? "" : ` (${names.join(", ")})`}, ${wanted} promised`;
+        const names = newest(held)
+          .filter(which)
+          .map(({ target }) => target);
+        return names.length >= wanted
+          ? undefined
+          : `${source} has ${names.length} ${what}${names.length === 0 ? "" : ` (${names.join(", ")})`}, ${wanted} promised`;
       },
       `every source has at least ${wanted} ${what}`,
     );
@@ -75,9 +85,13 @@ function judgeVerified(job: JobConfig, observed: Observed, withinMs: number, now
     const last = observed.targets.get(target.name)?.verifications.get(job.name);
     if (!last || last.timeMs > nowMs) problems.push(`never verified on ${target.name}`);
     else if (!last.ok) problems.push(`the last verification on ${target.name} failed`);
-    else if (nowMs - last.timeMs > withinMs) problems.push(`last verified on ${target.name} ${formatDuration(nowMs - last.timeMs)} ago, ${formatDuration(withinMs)} promised`);
+    else if (nowMs - last.timeMs > withinMs)
+      problems.push(
+        `last verified on ${target.name} ${formatDuration(nowMs - last.timeMs)} ago, ${formatDuration(withinMs)} promised`,
+      );
   }
-  const reason = problems.length === 0 ? `verified within ${formatDuration(withinMs)} on every required target` : problems.join("; ");
+  const reason =
+    problems.length === 0 ? `verified within ${formatDuration(withinMs)} on every required target` : problems.join("; ");
   return { job: job.name, objective: "verifiedWithin", met: problems.length === 0, reason };
 }
 

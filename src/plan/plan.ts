@@ -150,12 +150,22 @@ export function makePlan(config: Config, observed: Observed, options: PlanOption
     ...planPrunes(config, observed, options, notes),
   ];
   const next = new Map([...config.jobs.keys()].map((job) => [job, options.slots.jobs.get(job)?.next ?? []]));
-  return { id: changes.id, nowMs: options.nowMs, timezone: config.daemon.timezone, actions, notes, next, approved: changes.approved };
+  return {
+    id: changes.id,
+    nowMs: options.nowMs,
+    timezone: config.daemon.timezone,
+    actions,
+    notes,
+    next,
+    approved: changes.approved,
+  };
 }
 
 /** The actions of a plan that wait for an approval. */
 export function heldActions(plan: Plan): (RetentionAction | ChangeAction)[] {
-  return plan.actions.filter((action) => action.kind === "retention" || action.kind === "change").filter(({ held }) => held !== undefined);
+  return plan.actions
+    .filter((action) => action.kind === "retention" || action.kind === "change")
+    .filter(({ held }) => held !== undefined);
 }
 
 /** True when performing the plan would change anything, held or not. A retention that removes nothing only takes a note. */
@@ -173,7 +183,8 @@ function planCreates(config: Config, observed: Observed, options: PlanOptions, n
     const because = target.error === undefined ? "" : `: ${target.error}`;
     if (!target.reachable) note("warning", `target ${name} cannot be reached${because}`);
     else if (target.repository === "missing") actions.push({ kind: "create", target: name, recreate: false });
-    else if (target.repository === "changed" && options.allowRecreate) actions.push({ kind: "create", target: name, recreate: true });
+    else if (target.repository === "changed" && options.allowRecreate)
+      actions.push({ kind: "create", target: name, recreate: true });
     else if (target.repository === "changed")
       note("refusal", `target ${name} does not hold the repository it held before${because}; --allow recreate begins a new one`);
     else if (target.repository === "unreadable") note("refusal", `the repository on target ${name} cannot be read${because}`);
@@ -212,8 +223,19 @@ function planPrunes(config: Config, observed: Observed, options: PlanOptions, no
     const since = last ?? Math.min(...there.snapshots.map((one) => one.timeMs));
     if (slot <= since || isUnderWay(observed, "prune", target.name)) continue;
     const frozen = options.frozen?.get("*");
-    if (frozen !== undefined) notes.push({ level: "refusal", job: undefined, target: target.name, text: `target ${target.name} is not pruned: ${frozen}` });
-    else actions.push({ kind: "prune", target: target.name, why: last === undefined ? "never pruned" : `due by ${options.slots.maintenance.text}` });
+    if (frozen !== undefined)
+      notes.push({
+        level: "refusal",
+        job: undefined,
+        target: target.name,
+        text: `target ${target.name} is not pruned: ${frozen}`,
+      });
+    else
+      actions.push({
+        kind: "prune",
+        target: target.name,
+        why: last === undefined ? "never pruned" : `due by ${options.slots.maintenance.text}`,
+      });
   }
   return actions;
 }

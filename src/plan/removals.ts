@@ -59,7 +59,12 @@ function propose(
   };
   const selection = selectForRetention(snapshots, rules, context);
   if (selection.refused !== undefined) {
-    notes.push({ level: "refusal", job: job.name, target: target.name, text: `retention of job ${job.name} on target ${target.name} is stopped: ${selection.refused}` });
+    notes.push({
+      level: "refusal",
+      job: job.name,
+      target: target.name,
+      text: `retention of job ${job.name} on target ${target.name} is stopped: ${selection.refused}`,
+    });
     return undefined;
   }
   const noted = there.policies.get(job.name);
@@ -88,7 +93,9 @@ function looser(selection: RetentionSelection, noted: NotedPolicy | undefined, c
     const all = [...selection.keep, ...selection.remove].map(({ snapshot }) => snapshot);
     const agreed = new Set(selectForRetention(all, noted.rules, context).remove.map(({ snapshot }) => snapshot));
     const more = selection.remove.filter(({ snapshot }) => !agreed.has(snapshot)).length;
-    return more === 0 ? undefined : `the retention was changed: it removes ${more} of ${removed + selection.keep.length} that the one applied before keeps`;
+    return more === 0
+      ? undefined
+      : `the retention was changed: it removes ${more} of ${removed + selection.keep.length} that the one applied before keeps`;
   }
   const total = removed + selection.keep.length;
   if (removed <= COUNT_WITHOUT_APPROVAL && removed <= total * SHARE_WITHOUT_APPROVAL) return undefined;
@@ -103,7 +110,8 @@ export function sameRules(a: RetentionRules | undefined, b: RetentionRules | und
 /** The rules as one text: equal exactly when the rules are. */
 export function canonicalRules(rules: RetentionRules | undefined): string {
   if (rules === undefined) return "none";
-  const { keepLast, keepHourly, keepDaily, keepWeekly, keepMonthly, keepYearly, keepWithinMs, keepTags, maxAgeMs, maxCount } = rules;
+  const { keepLast, keepHourly, keepDaily, keepWeekly, keepMonthly, keepYearly, keepWithinMs, keepTags, maxAgeMs, maxCount } =
+    rules;
   const counts = [keepLast, keepHourly, keepDaily, keepWeekly, keepMonthly, keepYearly].map((count) => count || null);
   return JSON.stringify([...counts, keepWithinMs ?? null, [...new Set(keepTags)].toSorted(), maxAgeMs ?? null, maxCount ?? null]);
 }

@@ -23,24 +23,43 @@ export function renderPlan(plan: Plan, options: RenderOptions): string {
   const held = heldActions(plan);
   if (held.length > 0) {
     const how = `Approve with ${style.code(`holdfast apply --approve ${plan.id}`)}, or with ${style.code(`approve: ${plan.id}`)} in the configuration.`;
-    section(`Held until approved: plan ${plan.id}`, [...held.map((action) => style.item(describeHeld(action))), how]);
+    section(`Held until approved: plan ${plan.id}`, [
+      ...held.map((action) => style.item(describeHeld(action))),
+      style.closing(how),
+    ]);
   } else if (plan.approved) section(`Plan ${plan.id} is approved`, [style.item("what it held may go on")]);
 
   const work = plan.actions.filter((action) => action.kind !== "retention" && action.kind !== "change");
-  section("To do", work.map((action) => style.item(describe(action))));
+  section(
+    "To do",
+    work.map((action) => style.item(describe(action))),
+  );
   const retention = plan.actions.filter((action) => action.kind === "retention").filter(({ remove }) => remove.length > 0);
   section(
     "Retention would delete",
     retention.flatMap((action) => [
-      style.item(`job ${style.code(action.job)} on target ${style.code(action.target)}: ${summarise(action)}${action.held === undefined ? "" : " (held)"}`),
+      style.item(
+        `job ${style.code(action.job)} on target ${style.code(action.target)}: ${summarise(action)}${action.held === undefined ? "" : " (held)"}`,
+      ),
       ...action.remove.map(({ snapshot, reason }) =>
-        style.subitem(`${style.code(snapshot.id.slice(0, 12))} of ${snapshot.source}, ${wall(snapshot.timeMs)}, ${formatSize(snapshot.storedBytes)}: ${reason}`),
+        style.subitem(
+          `${style.code(snapshot.id.slice(0, 12))} of ${snapshot.source}, ${wall(snapshot.timeMs)}, ${formatSize(snapshot.storedBytes)}: ${reason}`,
+        ),
       ),
     ]),
   );
-  section("Refused", plan.notes.filter(({ level }) => level === "refusal").map(({ text }) => style.item(text)));
-  section("Warnings", plan.notes.filter(({ level }) => level === "warning").map(({ text }) => style.item(text)));
-  section("Notes", plan.notes.filter(({ level }) => level === "info").map(({ text }) => style.item(text)));
+  section(
+    "Refused",
+    plan.notes.filter(({ level }) => level === "refusal").map(({ text }) => style.item(text)),
+  );
+  section(
+    "Warnings",
+    plan.notes.filter(({ level }) => level === "warning").map(({ text }) => style.item(text)),
+  );
+  section(
+    "Notes",
+    plan.notes.filter(({ level }) => level === "info").map(({ text }) => style.item(text)),
+  );
   if (lines.length === 0) lines.push("Nothing to do: what is declared is what exists.", "");
   section(
     `Next runs (${plan.timezone})`,
@@ -54,8 +73,10 @@ export function renderPlan(plan: Plan, options: RenderOptions): string {
 }
 
 function describe(action: Exclude<Action, { kind: "retention" | "change" }>): string {
-  if (action.kind === "create") return `create the repository on target ${action.target}${action.recreate ? ", in place of the one that is gone" : ""}`;
-  if (action.kind === "backup") return `back up job ${action.job} (${action.mode}) to ${action.targets.join(", ")}: ${action.why}`;
+  if (action.kind === "create")
+    return `create the repository on target ${action.target}${action.recreate ? ", in place of the one that is gone" : ""}`;
+  if (action.kind === "backup")
+    return `back up job ${action.job} (${action.mode}) to ${action.targets.join(", ")}: ${action.why}`;
   if (action.kind === "verify") {
     const depth = action.readData === 0 ? "structure" : `structure and ${Math.round(action.readData * 100)} % of the data`;
     return `verify job ${action.job} on target ${action.target} (${depth}): ${action.why}`;
@@ -77,6 +98,7 @@ interface RenderStyle {
   readonly heading: (text: string) => string;
   readonly item: (text: string) => string;
   readonly subitem: (text: string) => string;
+  readonly closing: (text: string) => string;
   readonly code: (text: string) => string;
 }
 
@@ -84,6 +106,7 @@ const TEXT: RenderStyle = {
   heading: (text) => `${text}:`,
   item: (text) => `  - ${text}`,
   subitem: (text) => `      ${text}`,
+  closing: (text) => `  ${text}`,
   code: (text) => text,
 };
 
@@ -91,5 +114,6 @@ const MARKDOWN: RenderStyle = {
   heading: (text) => `### ${text}\n`,
   item: (text) => `- ${text}`,
   subitem: (text) => `  - ${text}`,
+  closing: (text) => `\n${text}`,
   code: (text) => `\`${text}\``,
 };

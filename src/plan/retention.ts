@@ -112,11 +112,13 @@ function refusal(newest: readonly ObservedSnapshot[], policy: RetentionRules, co
   if (context.frozen !== undefined) return context.frozen;
   for (const rule of COUNTS) {
     const count = policy[rule];
-    if (count !== undefined && !(Number.isSafeInteger(count) && count >= 0)) return `${rule} must be a whole number, not ${count}`;
+    if (count !== undefined && !(Number.isSafeInteger(count) && count >= 0))
+      return `${rule} must be a whole number, not ${count}`;
   }
   if (policy.maxCount !== undefined && !(Number.isSafeInteger(policy.maxCount) && policy.maxCount > 0))
     return `maxCount must be at least 1, not ${policy.maxCount}`;
-  if (policy.maxAgeMs !== undefined && !(policy.maxAgeMs > 0)) return `maxAge must be longer than nothing, not ${policy.maxAgeMs} ms`;
+  if (policy.maxAgeMs !== undefined && !(policy.maxAgeMs > 0))
+    return `maxAge must be longer than nothing, not ${policy.maxAgeMs} ms`;
   if (policy.keepWithinMs !== undefined && !(policy.keepWithinMs > 0))
     return `keepWithin must be longer than nothing, not ${policy.keepWithinMs} ms`;
   if (context.appendOnly && policy.keepWithinMs === undefined)
@@ -157,7 +159,12 @@ function selectInGroup<S extends ObservedSnapshot>(
   if (hasKeepRules(policy)) applyKeepRules(counted, policy, context, because);
   else for (const snapshot of counted) if (!reasons.has(snapshot)) because(snapshot, "within maxAge and maxCount");
 
-  const trimmed = trim(counted.filter((snapshot) => reasons.has(snapshot)), protectedOnes, policy, nowMs);
+  const trimmed = trim(
+    counted.filter((snapshot) => reasons.has(snapshot)),
+    protectedOnes,
+    policy,
+    nowMs,
+  );
   const keep: { snapshot: S; reasons: readonly string[] }[] = [];
   const remove: { snapshot: S; reason: string }[] = [];
   for (const snapshot of group) {

@@ -20,7 +20,7 @@ export function dataRanges(fd: number, size: number): DataRange[] {
   if (!posixSupport().available) return [{ offset: 0, length: size }];
   const raw = libc();
   const ranges: DataRange[] = [];
-  for (let position = 0; position < size; ) {
+  for (let position = 0; position < size;) {
     const start = raw.lseek(fd, position, SEEK_DATA);
     if (start < 0) {
       const errno = lastErrno();

@@ -150,7 +150,8 @@ export function errnoName(errno: number): string {
   if (names === undefined) {
     names = new Map();
     const koffiNames = loaded !== undefined && "raw" in loaded ? Object.entries(loaded.koffi.os.errno) : [];
-    for (const [name, value] of [...Object.entries(constants.errno), ...koffiNames]) if (!names.has(value)) names.set(value, name);
+    for (const [name, value] of [...Object.entries(constants.errno), ...koffiNames])
+      if (!names.has(value)) names.set(value, name);
   }
   return names.get(errno) ?? `E${errno}`;
 }

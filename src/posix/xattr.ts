@@ -45,7 +45,7 @@ function listRaw(target: XattrTarget): number {
 
 function splitNames(list: Buffer): Buffer[] {
   const names: Buffer[] = [];
-  for (let start = 0; start < list.length; ) {
+  for (let start = 0; start < list.length;) {
     const end = list.indexOf(0, start);
     const stop = end < 0 ? list.length : end;
     names.push(Buffer.from(list.subarray(start, stop)));
@@ -80,8 +80,7 @@ export function setXattr(target: XattrTarget, name: Uint8Array, value: Uint8Arra
 /** Removes an attribute; one that is not there is no error. */
 export function removeXattr(target: XattrTarget, name: Uint8Array): void {
   const cName = cString(name, 1);
-  const result =
-    typeof target === "number" ? libc().fremovexattr(target, cName) : libc().lremovexattr(cString(target), cName);
+  const result = typeof target === "number" ? libc().fremovexattr(target, cName) : libc().lremovexattr(cString(target), cName);
   if (result !== 0 && lastErrno() !== constants.errno.ENODATA) throwErrno("removexattr", pathOf(target));
 }
 

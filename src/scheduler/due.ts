@@ -27,11 +27,24 @@ export interface StartedDue extends Due {
 export type SchedulerEvent =
   | { readonly type: "queued"; readonly due: Due }
   /** Not run, and why; to be recorded as a run with status `skipped`. */
-  | { readonly type: "skipped"; readonly kind: Due["kind"]; readonly subject: string; readonly slotMs: number | undefined; readonly timeMs: number; readonly reason: string }
+  | {
+      readonly type: "skipped";
+      readonly kind: Due["kind"];
+      readonly subject: string;
+      readonly slotMs: number | undefined;
+      readonly timeMs: number;
+      readonly reason: string;
+    }
   /** Waits for a window to end; told once for each wait. */
   | { readonly type: "deferred"; readonly due: Due; readonly untilMs: number; readonly reason: string }
   | { readonly type: "started"; readonly due: StartedDue; readonly timeMs: number }
-  | { readonly type: "ended"; readonly due: StartedDue; readonly timeMs: number; readonly status: RunStatus; readonly error: unknown }
+  | {
+      readonly type: "ended";
+      readonly due: StartedDue;
+      readonly timeMs: number;
+      readonly status: RunStatus;
+      readonly error: unknown;
+    }
   | { readonly type: "retry"; readonly due: Due; readonly afterMs: number };
 
 /** What may be waiting or running only once at a time: a job's backups, a verification of a job on a target, a prune of a target. */

@@ -79,7 +79,8 @@ export function previousRun(rule: ScheduleRule, atMs: number, timezone: string):
 /** The next `count` times after `afterMs`, ascending. */
 export function nextRuns(rule: ScheduleRule, afterMs: number, timezone: string, count: number): number[] {
   const runs: number[] = [];
-  for (let at = nextRun(rule, afterMs, timezone); at !== undefined && runs.length < count; at = nextRun(rule, at, timezone)) runs.push(at);
+  for (let at = nextRun(rule, afterMs, timezone); at !== undefined && runs.length < count; at = nextRun(rule, at, timezone))
+    runs.push(at);
   return runs;
 }
 
@@ -105,12 +106,21 @@ export function collectSlots(config: Config, nowMs: number): Slots {
 }
 
 /** The next runs of a job over all its schedules. Slots at the same instant are one run, in the strongest mode. */
-export function nextJobRuns(job: JobConfig, afterMs: number, timezone: string, count: number): { timeMs: number; mode: JobMode }[] {
+export function nextJobRuns(
+  job: JobConfig,
+  afterMs: number,
+  timezone: string,
+  count: number,
+): { timeMs: number; mode: JobMode }[] {
   const modes = new Map<number, JobMode>();
   for (const { schedule, mode = job.mode } of job.schedules) {
-    for (const timeMs of nextRuns(schedule.rule, afterMs, timezone, count)) modes.set(timeMs, strongerMode(mode, modes.get(timeMs)));
+    for (const timeMs of nextRuns(schedule.rule, afterMs, timezone, count))
+      modes.set(timeMs, strongerMode(mode, modes.get(timeMs)));
   }
-  return [...modes].toSorted(([a], [b]) => a - b).slice(0, count).map(([timeMs, mode]) => ({ timeMs, mode }));
+  return [...modes]
+    .toSorted(([a], [b]) => a - b)
+    .slice(0, count)
+    .map(([timeMs, mode]) => ({ timeMs, mode }));
 }
 
 /** `full` over `differential` over `incremental`. */

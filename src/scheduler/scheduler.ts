@@ -90,21 +90,27 @@ export class Scheduler implements AsyncDisposable {
     const first = this.#config === undefined;
     this.#config = config;
     this.#reconcileTimelines(config);
-    for (const key of [...this.#delayed.keys()]) if (!this.#isDeclared((this.#delayed.get(key) as Delayed).due)) this.#delayed.delete(key);
-    for (const item of [...this.#queue.values()]) if (!this.#isDeclared(item.due)) this.#drop(item, `${item.due.subject} is no longer in the configuration`);
+    for (const [key, { due }] of this.#delayed) if (!this.#isDeclared(due)) this.#delayed.delete(key);
+    for (const item of this.#queue.values())
+      if (!this.#isDeclared(item.due)) this.#drop(item, `${item.due.subject} is no longer in the configuration`);
     for (const action of plan.actions) {
       const base = { sources: undefined, slotMs: undefined, attempt: 1, reason: "plan", mode: "full" } as const;
       if (action.kind === "backup") {
         if (action.slotMs !== undefined) this.#timelines.get(`backup:${action.job}`)?.remember(action.slotMs);
         const { job: subject, sources, targets, mode, slotMs, why } = action;
         this.#offer({ ...base, kind: "backup", subject, sources, targets, mode, slotMs, why });
-      } else if (action.kind === "verify") this.#offer({ ...base, kind: "verify", subject: action.job, targets: [action.target], why: action.why });
-      else if (action.kind === "prune") this.#offer({ ...base, kind: "prune", subject: action.target, targets: [action.target], why: action.why });
+      } else if (action.kind === "verify")
+        this.#offer({ ...base, kind: "verify", subject: action.job, targets: [action.target], why: action.why });
+      else if (action.kind === "prune")
+        this.#offer({ ...base, kind: "prune", subject: action.target, targets: [action.target], why: action.why });
     }
     if (first) {
       for (const job of config.jobs.values()) {
         const schedule = job.enabled ? job.schedules.find((one) => one.schedule.onStart) : undefined;
-        if (schedule) this.#offer(slotDue("backup", job.name, "start", "the daemon started", schedule.mode ?? job.mode, undefined, undefined));
+        if (schedule)
+          this.#offer(
+            slotDue("backup", job.name, "start", "the daemon started", schedule.mode ?? job.mode, undefined, undefined),
+          );
       }
       this.#loop = this.#live();
     }
@@ -126,12 +132,16 @@ export class Scheduler implements AsyncDisposable {
       slotMs: undefined,
       attempt: 1,
     };
-    if (!this.#isDeclared(due, true))
-      return Promise.reject(new HoldfastError("name_unknown", `There is no ${due.kind === "prune" ? "target" : "job"} named ${due.subject}`));
+    if (!this.#isDeclared(due))
+      return Promise.reject(
+        new HoldfastError("name_unknown", `There is no ${due.kind === "prune" ? "target" : "job"} named ${due.subject}`),
+      );
     const key = dueKey(due);
-    if (this.#running.has(key)) return Promise.reject(new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} is already running`));
+    if (this.#running.has(key))
+      return Promise.reject(new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} is already running`));
     const waiting = this.#queue.get(key);
-    if (waiting?.due.reason === "asked") return Promise.reject(new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} was already asked for`));
+    if (waiting?.due.reason === "asked")
+      return Promise.reject(new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} was already asked for`));
     this.#delayed.delete(key);
     const item = this.#enqueue(due, waiting);
     this.#poke();
@@ -141,8 +151,9 @@ export class Scheduler implements AsyncDisposable {
   /** A paused job is not started by schedules and plans; what runs goes on, and a person may still ask for it. */
   pause(job: string): void {
     this.#paused.add(job);
-    for (const item of [...this.#queue.values()]) if (item.due.subject === job && item.due.reason !== "asked") this.#drop(item, `job ${job} is paused`);
-    for (const [key, { due }] of [...this.#delayed]) if (due.subject === job) this.#delayed.delete(key);
+    for (const item of this.#queue.values())
+      if (item.due.subject === job && item.due.reason !== "asked") this.#drop(item, `job ${job} is paused`);
+    for (const [key, { due }] of this.#delayed) if (due.subject === job) this.#delayed.delete(key);
   }
 
   resume(job: string): void {
@@ -157,7 +168,7 @@ export class Scheduler implements AsyncDisposable {
     for (const { abort } of running) abort.abort(reason);
     for (const item of waiting) this.#drop(item, "it was cancelled", "cancelled");
     let delayed = 0;
-    for (const [key, { due }] of [...this.#delayed]) if (due.subject === subject && this.#delayed.delete(key)) delayed++;
+    for (const [key, { due }] of this.#delayed) if (due.subject === subject && this.#delayed.delete(key)) delayed++;
     return running.length + waiting.length + delayed > 0;
   }
 
@@ -173,7 +184,9 @@ export class Scheduler implements AsyncDisposable {
     if (!config) return [];
     return [...config.jobs.values()]
       .filter((job) => job.enabled && !this.#paused.has(job.name))
-      .flatMap((job) => nextJobRuns(job, this.#options.clock.now(), config.daemon.timezone, 1).map((run) => ({ job: job.name, ...run })))
+      .flatMap((job) =>
+        nextJobRuns(job, this.#options.clock.now(), config.daemon.timezone, 1).map((run) => ({ job: job.name, ...run })),
+      )
       .toSorted((a, b) => a.timeMs - b.timeMs);
   }
 
@@ -182,17 +195,16 @@ export class Scheduler implements AsyncDisposable {
    * shorter grace shortens the first.
    */
   async stop(graceMs: number): Promise<void> {
-    const { clock } = this.#options;
     this.#stopping = true;
     this.#poke();
     await this.#loop;
-    for (const item of [...this.#queue.values()]) this.#drop(item, "the daemon is stopping", "cancelled");
+    for (const item of this.#queue.values()) this.#drop(item, "the daemon is stopping", "cancelled");
     this.#delayed.clear();
     const ended = Promise.all([...this.#running.values()].map(({ done }) => done));
-    await this.#within(ended, graceMs);
-    for (const { abort, due } of this.#running.values()) abort.abort(new HoldfastError("cancelled", `The run of ${due.subject} was stopped: the daemon is stopping`));
+    if (graceMs > 0) await this.#within(ended, graceMs);
+    for (const { abort, due } of this.#running.values())
+      abort.abort(new HoldfastError("cancelled", `The run of ${due.subject} was stopped: the daemon is stopping`));
     if (this.#running.size > 0) await this.#within(ended, ABORT_WAIT_MS);
-    void clock;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -233,7 +245,7 @@ export class Scheduler implements AsyncDisposable {
       const passed = timeline.pass(nowMs);
       if (passed) this.#slotPassed(key, passed.slotMs, passed.mode, passed.schedule, nowMs, config);
     }
-    for (const [key, { due, at }] of [...this.#delayed]) {
+    for (const [key, { due, at }] of this.#delayed) {
       if (at > clock.monotonic()) continue;
       this.#delayed.delete(key);
       this.#offer(due);
@@ -244,29 +256,46 @@ export class Scheduler implements AsyncDisposable {
   #untilNext(): number {
     const { clock } = this.#options;
     let delayMs = LONGEST_SLEEP_MS;
-    for (const { nextMs } of this.#timelines.values()) if (nextMs !== undefined) delayMs = Math.min(delayMs, nextMs - clock.now());
+    for (const { nextMs } of this.#timelines.values())
+      if (nextMs !== undefined) delayMs = Math.min(delayMs, nextMs - clock.now());
     for (const { at } of this.#delayed.values()) delayMs = Math.min(delayMs, at - clock.monotonic());
-    // At least a millisecond: a slot inside a correction of the clock lies in the past until it is reached again.
     return Math.max(1, delayMs);
   }
 
-  #slotPassed(key: string, slotMs: number, mode: JobMode, schedule: ScheduleConfig, nowMs: number, config: Config): void {
+  #slotPassed(timeline: string, slotMs: number, mode: JobMode, schedule: ScheduleConfig, nowMs: number, config: Config): void {
     const { timezone } = config.daemon;
     const lateMs = nowMs - slotMs;
-    const [kind, subject] = key.split(":", 2) as [Due["kind"], string];
-    const skip = (reason: string): void => this.#options.onEvent({ type: "skipped", kind, subject, slotMs, timeMs: nowMs, reason });
+    const [kind, subject] = timeline.split(":", 2) as [Due["kind"], string];
+    const skip = (reason: string): void =>
+      this.#options.onEvent({ type: "skipped", kind, subject, slotMs, timeMs: nowMs, reason });
     if (kind !== "prune" && this.#paused.has(subject)) return skip("the job is paused");
-    if (!schedule.catchUp && lateMs > LATE_MS + schedule.jitterMs) return skip(`the slot of ${formatWall(slotMs, timezone)} was missed, and catchUp is off`);
+    if (!schedule.catchUp && lateMs > LATE_MS + schedule.jitterMs)
+      return skip(`the slot of ${formatWall(slotMs, timezone)} was missed, and catchUp is off`);
     const isLate = lateMs > LATE_MS;
-    const why = isLate ? `missed its slot of ${formatWall(slotMs, timezone)}, ${formatDuration(lateMs)} ago` : `slot of ${formatWall(slotMs, timezone)}`;
-    const targets = kind === "prune" ? prunableTargets(config) : kind === "verify" ? (config.jobs.get(subject)?.targets ?? []).map(({ target }) => target.name) : [undefined];
+    const why = isLate
+      ? `missed its slot of ${formatWall(slotMs, timezone)}, ${formatDuration(lateMs)} ago`
+      : `slot of ${formatWall(slotMs, timezone)}`;
+    const targets =
+      kind === "prune"
+        ? prunableTargets(config)
+        : kind === "verify"
+          ? (config.jobs.get(subject)?.targets ?? []).map(({ target }) => target.name)
+          : [undefined];
     for (const target of targets) {
-      const due = slotDue(kind, kind === "prune" ? (target as string) : subject, isLate ? "missed" : "slot", why, mode, target, slotMs);
-      const delayMs = this.#jitter(dueKey(due), slotMs, schedule.jitterMs);
-      const dueIn = dueKey(due);
+      const due = slotDue(
+        kind,
+        kind === "prune" ? (target as string) : subject,
+        isLate ? "missed" : "slot",
+        why,
+        mode,
+        target,
+        slotMs,
+      );
       if (this.#isBusy(due, slotMs, nowMs)) continue;
-      this.#delayed.delete(dueIn);
-      if (delayMs > 0) this.#delayed.set(dueIn, { due, at: this.#options.clock.monotonic() + delayMs });
+      const key = dueKey(due);
+      const delayMs = this.#jitter(key, slotMs, schedule.jitterMs);
+      this.#delayed.delete(key);
+      if (delayMs > 0) this.#delayed.set(key, { due, at: this.#options.clock.monotonic() + delayMs });
       else this.#enqueue(due);
     }
   }
@@ -275,7 +304,8 @@ export class Scheduler implements AsyncDisposable {
   #isBusy(due: Due, slotMs: number, nowMs: number): boolean {
     const key = dueKey(due);
     const waiting = this.#queue.get(key);
-    const skip = (reason: string): void => this.#options.onEvent({ type: "skipped", kind: due.kind, subject: due.subject, slotMs, timeMs: nowMs, reason });
+    const skip = (reason: string): void =>
+      this.#options.onEvent({ type: "skipped", kind: due.kind, subject: due.subject, slotMs, timeMs: nowMs, reason });
     if (waiting) {
       this.#queue.set(key, { ...waiting, due: { ...waiting.due, mode: strongerMode(waiting.due.mode, due.mode) } });
       if (!waiting.deferred) skip("the run before is still waiting for its turn");
@@ -312,7 +342,14 @@ export class Scheduler implements AsyncDisposable {
   #drop(item: Queued, reason: string, status: RunStatus = "skipped"): void {
     const { due } = item;
     this.#queue.delete(dueKey(due));
-    this.#options.onEvent({ type: "skipped", kind: due.kind, subject: due.subject, slotMs: due.slotMs, timeMs: this.#options.clock.now(), reason });
+    this.#options.onEvent({
+      type: "skipped",
+      kind: due.kind,
+      subject: due.subject,
+      slotMs: due.slotMs,
+      timeMs: this.#options.clock.now(),
+      reason,
+    });
     item.settled.resolve(status);
   }
 
@@ -320,7 +357,10 @@ export class Scheduler implements AsyncDisposable {
     const ready: Queued[] = [];
     for (const item of this.#queue.values()) {
       const job = config.jobs.get(item.due.subject);
-      const untilMs = item.due.kind === "backup" && item.due.reason !== "asked" && job ? windowEnd(job.notDuring, nowMs, config.daemon.timezone) : undefined;
+      const untilMs =
+        item.due.kind === "backup" && item.due.reason !== "asked" && job
+          ? windowEnd(job.notDuring, nowMs, config.daemon.timezone)
+          : undefined;
       if (untilMs === undefined) {
         const priority = item.due.kind === "backup" ? (job?.priority ?? 0) : 0;
         ready.push({ ...item, priority, targets: item.due.targets ?? job?.targets.map(({ target }) => target.name) ?? [] });
@@ -329,7 +369,11 @@ export class Scheduler implements AsyncDisposable {
         this.#options.onEvent({ type: "deferred", due: item.due, untilMs, reason: "the job does not start within notDuring" });
       }
     }
-    const started = selectStartable({ waiting: ready, running: [...this.#running.values()], maxConcurrent: config.daemon.maxConcurrentJobs });
+    const started = selectStartable({
+      waiting: ready,
+      running: [...this.#running.values()],
+      maxConcurrent: config.daemon.maxConcurrentJobs,
+    });
     for (const item of started) this.#start(item as Queued, config);
   }
 
@@ -337,7 +381,7 @@ export class Scheduler implements AsyncDisposable {
     const key = dueKey(item.due);
     this.#queue.delete(key);
     const abort = new AbortController();
-    const done = this.#execute({ ...item.due, config }, item, abort).then(({ status }) => {
+    const done = this.#execute({ ...item.due, config }, abort).then((status) => {
       this.#running.delete(key);
       this.#retry(item.due, status, config);
       item.settled.resolve(status);
@@ -346,13 +390,16 @@ export class Scheduler implements AsyncDisposable {
     this.#running.set(key, { ...item, abort, done });
   }
 
-  async #execute(due: StartedDue, item: Queued, abort: AbortController): Promise<{ status: RunStatus }> {
+  async #execute(due: StartedDue, abort: AbortController): Promise<RunStatus> {
     const { clock, onEvent, execute } = this.#options;
     onEvent({ type: "started", due, timeMs: clock.now() });
     const over = new AbortController();
     const timeoutMs = due.kind === "backup" ? due.config.jobs.get(due.subject)?.timeoutMs : undefined;
     if (timeoutMs !== undefined) {
-      const expire = (): void => abort.abort(new HoldfastError("timeout", `Job ${due.subject} ran longer than its timeout of ${formatDuration(timeoutMs)}`));
+      const expire = (): void =>
+        abort.abort(
+          new HoldfastError("timeout", `Job ${due.subject} ran longer than its timeout of ${formatDuration(timeoutMs)}`),
+        );
       clock.sleep(timeoutMs, over.signal).then(expire, () => undefined);
     }
     let status: RunStatus = "failed";
@@ -365,24 +412,37 @@ export class Scheduler implements AsyncDisposable {
     }
     over.abort();
     onEvent({ type: "ended", due, timeMs: clock.now(), status, error });
-    return { status };
+    return status;
   }
 
   /** A failed backup is tried again, later each time, until its attempts are used up or its next slot comes. */
   #retry(due: Due, status: RunStatus, config: Config): void {
     const retry = config.jobs.get(due.subject)?.retry;
-    if (due.kind !== "backup" || due.reason === "asked" || status !== "failed" || this.#stopping || !retry || due.attempt >= retry.attempts) return;
-    const again: Due = { ...due, reason: "retry", attempt: due.attempt + 1, why: `attempt ${due.attempt + 1} of ${retry.attempts}` };
+    if (
+      due.kind !== "backup" ||
+      due.reason === "asked" ||
+      status !== "failed" ||
+      this.#stopping ||
+      !retry ||
+      due.attempt >= retry.attempts
+    )
+      return;
+    const again: Due = {
+      ...due,
+      reason: "retry",
+      attempt: due.attempt + 1,
+      why: `attempt ${due.attempt + 1} of ${retry.attempts}`,
+    };
     if (!this.#isDeclared(again) || this.#paused.has(due.subject)) return;
     const afterMs = backoffMs(retry, due.attempt);
     this.#delayed.set(dueKey(again), { due: again, at: this.#options.clock.monotonic() + afterMs });
     this.#options.onEvent({ type: "retry", due: again, afterMs });
   }
 
-  #isDeclared(due: Due, evenDisabled = false): boolean {
+  #isDeclared(due: Due): boolean {
     if (due.kind === "prune") return this.#config?.targets.has(due.subject) ?? false;
     const job = this.#config?.jobs.get(due.subject);
-    return job !== undefined && (job.enabled || evenDisabled || due.reason === "asked");
+    return job !== undefined && (job.enabled || due.reason === "asked");
   }
 
   #reconcileTimelines(config: Config): void {
@@ -394,10 +454,10 @@ export class Scheduler implements AsyncDisposable {
       if (job.verify.schedule) wanted.set(`verify:${job.name}`, [{ schedule: job.verify.schedule, mode: job.mode }]);
     }
     wanted.set("prune:*", [{ schedule: config.maintenance.schedule, mode: "full" }]);
-    for (const key of [...this.#timelines.keys()]) if (!wanted.has(key)) this.#timelines.delete(key);
+    for (const key of this.#timelines.keys()) if (!wanted.has(key)) this.#timelines.delete(key);
     for (const [key, schedules] of wanted) {
       const timeline = this.#timelines.get(key);
-      if (timeline) timeline.update(schedules, config.daemon.timezone);
+      if (timeline) timeline.update(schedules, config.daemon.timezone, nowMs);
       else this.#timelines.set(key, new Timeline(schedules, config.daemon.timezone, nowMs));
     }
   }
@@ -406,7 +466,8 @@ export class Scheduler implements AsyncDisposable {
 const backupSchedules = (job: JobConfig): { schedule: ScheduleConfig; mode: JobMode }[] =>
   job.schedules.map(({ schedule, mode }) => ({ schedule, mode: mode ?? job.mode }));
 
-const prunableTargets = (config: Config): string[] => [...config.targets.values()].filter((target) => !target.appendOnly).map(({ name }) => name);
+const prunableTargets = (config: Config): string[] =>
+  [...config.targets.values()].filter((target) => !target.appendOnly).map(({ name }) => name);
 
 function slotDue(
   kind: Due["kind"],
@@ -417,5 +478,15 @@ function slotDue(
   target: string | undefined,
   slotMs: number | undefined,
 ): Due {
-  return { kind, subject, reason, why, mode, sources: undefined, targets: target === undefined ? undefined : [target], slotMs, attempt: 1 };
+  return {
+    kind,
+    subject,
+    reason,
+    why,
+    mode,
+    sources: undefined,
+    targets: target === undefined ? undefined : [target],
+    slotMs,
+    attempt: 1,
+  };
 }

@@ -45,7 +45,9 @@ export class Timeline {
   }
 
   /** Replaces the schedules. What has passed stays passed: an edit runs nothing by itself. */
-  update(schedules: readonly TimelineSchedule[], timezone: string): void {
+  update(schedules: readonly TimelineSchedule[], timezone: string, nowMs: number): void {
+    if (this.#timezone === timezone && sameSchedules(this.#schedules, schedules)) return;
+    this.#seenMs = Math.max(this.#seenMs, nowMs);
     this.#schedules = schedules;
     this.#timezone = timezone;
     this.#findNext();
@@ -79,7 +81,13 @@ export class Timeline {
   }
 
   #findNext(): void {
-    const next = this.#schedules.map(({ schedule }) => nextRun(schedule.rule, this.#seenMs, this.#timezone)).filter((slot) => slot !== undefined);
+    const next = this.#schedules
+      .map(({ schedule }) => nextRun(schedule.rule, this.#seenMs, this.#timezone))
+      .filter((slot) => slot !== undefined);
     this.#nextMs = next.length === 0 ? undefined : Math.min(...next);
   }
+}
+
+function sameSchedules(a: readonly TimelineSchedule[], b: readonly TimelineSchedule[]): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -52,7 +52,11 @@ export interface Entry {
   readonly linkTarget?: Uint8Array;
   /** Device number of a character or block device. */
   readonly rdev?: bigint;
-  /** Where a file's content comes from. `open`: a worker opens the path. `once`: the stream of this number, read once. */
+  /**
+   * Where a file's content comes from. `open`: a worker opens the path, and reads the file's xattrs from it, too.
+   * `once`: the stream of this number, read once; its length need not be known before, so `size` may be 0 here and
+   * the true size is what reading it to the end gives.
+   */
   readonly content?: { readonly open: Uint8Array; readonly sparse: boolean } | { readonly once: number };
   /** A directory that could not be listed: kept with its metadata, without content. */
   readonly unreadable?: boolean;

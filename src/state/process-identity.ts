@@ -1,59 +1,70 @@
 import { readFileSync, readlinkSync } from "node:fs";
 
-/** What names a process beyond its pid, which is reused and means nothing in another namespace. Empty where the system does not tell. */
+/**
+ * Which process this is, so that another can prove that it is gone. A pid and a host name alone prove nothing: pids are
+ * reused, and two containers may share both.
+ */
 export interface ProcessIdentity {
-  readonly pid: number;
-  /** Start in clock ticks since boot (field 22 of /proc/PID/stat), as text. */
-  readonly processStart: string;
+  /** Random id of this boot of the kernel; empty where the system tells none. */
   readonly bootId: string;
+  /** The namespace that the pid counts in, `pid:[4026531836]`; empty where the system tells none. */
   readonly pidNamespace: string;
+  readonly pid: number;
+  /** Start of the process in clock ticks since boot; empty where the system tells none. */
+  readonly processStart: string;
 }
 
-/** The identity of this process. */
+/** The identity of the running process. Reads `/proc`; elsewhere its parts are empty, and nobody can prove this process dead. */
 export function processIdentity(): ProcessIdentity {
-  return { pid: process.pid, processStart: startOf(process.pid) ?? "", bootId: bootId(), pidNamespace: pidNamespace() };
+  return {
+    bootId: read("/proc/sys/kernel/random/boot_id").trim(),
+    pidNamespace: readLink("/proc/self/ns/pid"),
+    pid: process.pid,
+    processStart: startOf("self"),
+  };
 }
 
 /**
- * True only when the process is provably gone: same boot and pid namespace as ours, and the pid is free or belongs to a
- * process that started at another time. A pid and a host name alone prove nothing.
+ * True only when a process certainly no longer runs: same boot and pid namespace as here, and its pid is gone or belongs to
+ * a process that started at another time. False when anything is unknown.
  */
 export function isProvablyDead(identity: ProcessIdentity): boolean {
-  if (identity.bootId === "" || identity.pidNamespace === "" || identity.processStart === "") return false;
-  if (identity.bootId !== bootId() || identity.pidNamespace !== pidNamespace()) return false;
-  const start = startOf(identity.pid);
-  return start === undefined || (start !== "" && start !== identity.processStart);
+  if (!Number.isSafeInteger(identity.pid) || identity.pid <= 0) return false;
+  const here = processIdentity();
+  if (here.bootId === "" || here.bootId !== identity.bootId) return false;
+  if (here.pidNamespace === "" || here.pidNamespace !== identity.pidNamespace) return false;
+  if (here.processStart === "" || identity.processStart === "") return false;
+  const start = startOf(String(identity.pid));
+  // `hidepid` hides living processes of others from /proc; a signal tells them apart.
+  return start === "" ? !exists(identity.pid) : start !== identity.processStart;
 }
 
-function bootId(): string {
-  return readText("/proc/sys/kernel/random/boot_id");
+/** Field 22 of `stat`, counted after the command's closing parenthesis, because a command may contain anything. */
+function startOf(process: string): string {
+  const stat = read(`/proc/${process}/stat`);
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
 }
 
-function pidNamespace(): string {
+function exists(pid: number): boolean {
   try {
-    return readlinkSync("/proc/self/ns/pid");
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return !(error instanceof Error && "code" in error && error.code === "ESRCH");
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
   } catch {
     return "";
   }
 }
 
-/** Undefined when no such process exists; empty when that cannot be told. */
-function startOf(pid: number): string | undefined {
-  let text: string;
+function readLink(path: string): string {
   try {
-    text = readFileSync(`/proc/${pid}/stat`, "utf8");
-  } catch (error) {
-    const gone = error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ESRCH");
-    return gone && readText("/proc/self/stat") !== "" ? undefined : "";
-  }
-  // The second field is the program's name in parentheses and may hold anything; what follows the last one is regular.
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return fields[19] ?? "";
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8").trim();
+    return readlinkSync(path);
   } catch {
     return "";
   }

@@ -17,8 +17,11 @@ const context = (changes: Partial<RetentionContext> = {}): RetentionContext => (
 });
 const daysAgo = (days: number, changes: Partial<ObservedSnapshot> = {}): ObservedSnapshot =>
   snapshot({ id: `d${days}`, timeMs: NOW - days * DAY, ...changes });
-const kept = (snapshots: readonly ObservedSnapshot[], policy: RetentionRules | undefined, changes: Partial<RetentionContext> = {}): string[] =>
-  selectForRetention(snapshots, policy, context(changes)).keep.map(({ snapshot: { id } }) => id);
+const kept = (
+  snapshots: readonly ObservedSnapshot[],
+  policy: RetentionRules | undefined,
+  changes: Partial<RetentionContext> = {},
+): string[] => selectForRetention(snapshots, policy, context(changes)).keep.map(({ snapshot: { id } }) => id);
 const days = (...list: number[]): ObservedSnapshot[] => list.map((day) => daysAgo(day));
 
 describe("keep rules", () => {
@@ -145,7 +148,8 @@ describe("refusals", () => {
   });
 
   it("no rules, zero rules and tags alone keep everything", () => {
-    for (const empty of [undefined, rules({}), rules({ keepLast: 0 }), rules({ keepTags: ["x"] })]) expect(kept(list, empty)).toHaveLength(4);
+    for (const empty of [undefined, rules({}), rules({ keepLast: 0 }), rules({ keepTags: ["x"] })])
+      expect(kept(list, empty)).toHaveLength(4);
   });
 });
 
@@ -171,7 +175,12 @@ describe("for any snapshots and any policy", () => {
   const anySnapshots = fc.array(anySnapshot, { maxLength: 40 }).map((list) =>
     list.map(({ age, objectLag, ...rest }, n) => {
       const timeMs = NOW - age * HOUR;
-      return snapshot({ ...rest, id: `s${n}`, timeMs, objectTimeMs: objectLag === undefined ? undefined : timeMs + objectLag * HOUR });
+      return snapshot({
+        ...rest,
+        id: `s${n}`,
+        timeMs,
+        objectTimeMs: objectLag === undefined ? undefined : timeMs + objectLag * HOUR,
+      });
     }),
   );
   const count = fc.option(fc.integer({ min: 0, max: 6 }), { nil: undefined });
@@ -187,12 +196,18 @@ describe("for any snapshots and any policy", () => {
     maxAgeMs: fc.option(fc.integer({ min: 1, max: 400 * DAY }), { nil: undefined }),
     maxCount: fc.option(fc.integer({ min: 1, max: 8 }), { nil: undefined }),
   });
-  const brokenPolicy = fc.tuple(anyPolicy, fc.constantFrom("keepLast", "keepDaily", "maxCount", "maxAgeMs", "keepWithinMs"), fc.constantFrom(-1, Number.NaN, -Infinity))
+  const brokenPolicy = fc
+    .tuple(
+      anyPolicy,
+      fc.constantFrom("keepLast", "keepDaily", "maxCount", "maxAgeMs", "keepWithinMs"),
+      fc.constantFrom(-1, Number.NaN, -Infinity),
+    )
     .map(([policy, rule, value]): RetentionRules => ({ ...policy, [rule]: value }));
   const anyContext = fc
     .record({ formerly: fc.constantFrom(undefined, new Map([["old", "new"]])), ahead: fc.boolean() })
     .map(({ formerly, ahead }) => context({ ...(formerly && { formerly }), ...(ahead && { nowMs: NOW + 3 * HOUR }) }));
-  const groupOf = (s: ObservedSnapshot, by: RetentionContext): string => `${s.host} ${by.formerly?.get(s.job) ?? s.job} ${s.source}`;
+  const groupOf = (s: ObservedSnapshot, by: RetentionContext): string =>
+    `${s.host} ${by.formerly?.get(s.job) ?? s.job} ${s.source}`;
 
   it("each snapshot is in exactly one list, held ones are kept, and every group keeps its newest success", () => {
     fc.assert(
@@ -205,7 +220,9 @@ describe("for any snapshots and any policy", () => {
           const left = keep.map((one) => one.snapshot).filter((one) => groupOf(one, by) === groupOf(gone, by));
           expect(left.length).toBeGreaterThan(0);
           const honest = (one: ObservedSnapshot): boolean =>
-            one.status === "success" && !one.tags.includes("pre-restore") && !(one.objectTimeMs !== undefined && one.timeMs > one.objectTimeMs + HOUR);
+            one.status === "success" &&
+            !one.tags.includes("pre-restore") &&
+            !(one.objectTimeMs !== undefined && one.timeMs > one.objectTimeMs + HOUR);
           if (honest(gone)) expect(left.some((one) => honest(one) && one.timeMs >= gone.timeMs)).toBe(true);
           else if (gone.status === "success") expect(left.some((one) => one.status === "success")).toBe(true);
         }
@@ -219,7 +236,11 @@ describe("for any snapshots and any policy", () => {
       fc.property(anySnapshots, anyPolicy, anyContext, (list, policy, by) => {
         const first = selectForRetention(list, policy, by);
         expect(selectForRetention(list.toReversed(), policy, by)).toEqual(first);
-        const again = selectForRetention(first.keep.map((one) => one.snapshot), policy, by);
+        const again = selectForRetention(
+          first.keep.map((one) => one.snapshot),
+          policy,
+          by,
+        );
         expect(again.remove).toEqual([]);
       }),
       { numRuns: 400 },
@@ -232,7 +253,8 @@ describe("for any snapshots and any policy", () => {
       fc.property(anySnapshots, anyPolicy, rule, fc.integer({ min: 1, max: 9 }), (list, policy, added, many) => {
         const before = { ...policy, keepLast: policy.keepLast || 1 };
         const after = { ...before, [added]: Math.max(many, before[added as "keepDaily"] ?? 0) };
-        const removed = (by: RetentionRules): string[] => selectForRetention(list, by, context()).remove.map(({ snapshot: { id } }) => id);
+        const removed = (by: RetentionRules): string[] =>
+          selectForRetention(list, by, context()).remove.map(({ snapshot: { id } }) => id);
         if (policy.maxCount === undefined) expect(removed(before)).toEqual(expect.arrayContaining(removed(after)));
         else expect(removed(after).length).toBeLessThanOrEqual(removed(before).length);
       }),

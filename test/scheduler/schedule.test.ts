@@ -11,23 +11,62 @@ const at = (text: string): number => Date.parse(text);
 const iso = (times: readonly number[]): string[] => times.map((time) => new Date(time).toISOString().slice(0, 16));
 
 const ZONES = [
-  "UTC", "Europe/Berlin", "Europe/London", "Europe/Lisbon", "Europe/Dublin", "Europe/Athens", "Europe/Istanbul", "Atlantic/Azores",
-  "America/New_York", "America/Los_Angeles", "America/St_Johns", "America/Havana", "America/Santiago", "America/Asuncion", "America/Nuuk",
-  "America/Phoenix", "America/Sao_Paulo", "Africa/Cairo", "Africa/Casablanca", "Africa/Johannesburg", "Asia/Beirut", "Asia/Jerusalem",
-  "Asia/Kolkata", "Asia/Kathmandu", "Asia/Tokyo", "Australia/Sydney", "Australia/Lord_Howe", "Pacific/Auckland", "Pacific/Chatham", "Pacific/Norfolk",
+  "UTC",
+  "Europe/Berlin",
+  "Europe/London",
+  "Europe/Lisbon",
+  "Europe/Dublin",
+  "Europe/Athens",
+  "Europe/Istanbul",
+  "Atlantic/Azores",
+  "America/New_York",
+  "America/Los_Angeles",
+  "America/St_Johns",
+  "America/Havana",
+  "America/Santiago",
+  "America/Asuncion",
+  "America/Nuuk",
+  "America/Phoenix",
+  "America/Sao_Paulo",
+  "Africa/Cairo",
+  "Africa/Casablanca",
+  "Africa/Johannesburg",
+  "Asia/Beirut",
+  "Asia/Jerusalem",
+  "Asia/Kolkata",
+  "Asia/Kathmandu",
+  "Asia/Tokyo",
+  "Australia/Sydney",
+  "Australia/Lord_Howe",
+  "Pacific/Auckland",
+  "Pacific/Chatham",
+  "Pacific/Norfolk",
 ];
 
 describe("cron in a DST gap and fold", () => {
   it("runs late once, and only the first time", () => {
     const nightly = cron("30 2 * * *");
-    expect(iso(nextRuns(nightly, at("2025-03-28T12:00Z"), "Europe/Berlin", 3))).toEqual(["2025-03-29T01:30", "2025-03-30T01:00", "2025-03-31T00:30"]);
+    expect(iso(nextRuns(nightly, at("2025-03-28T12:00Z"), "Europe/Berlin", 3))).toEqual([
+      "2025-03-29T01:30",
+      "2025-03-30T01:00",
+      "2025-03-31T00:30",
+    ]);
     expect(iso(nextRuns(nightly, at("2025-10-25T12:00Z"), "Europe/Berlin", 2))).toEqual(["2025-10-26T00:30", "2025-10-27T01:30"]);
   });
 
   it("makes one run of several that fall into the gap", () => {
-    expect(iso(nextRuns(cron("*/20 2 * * *"), at("2025-03-30T00:00Z"), "Europe/Berlin", 2))).toEqual(["2025-03-30T01:00", "2025-03-31T00:00"]);
-    expect(iso(nextRuns(cron("30 2,14 * * *"), at("2025-03-30T00:00Z"), "Europe/Berlin", 2))).toEqual(["2025-03-30T01:00", "2025-03-30T12:30"]);
-    expect(iso(nextRuns(cron("0 */2 * * *"), at("2025-03-29T23:30Z"), "Europe/Berlin", 2))).toEqual(["2025-03-30T01:00", "2025-03-30T02:00"]);
+    expect(iso(nextRuns(cron("*/20 2 * * *"), at("2025-03-30T00:00Z"), "Europe/Berlin", 2))).toEqual([
+      "2025-03-30T01:00",
+      "2025-03-31T00:00",
+    ]);
+    expect(iso(nextRuns(cron("30 2,14 * * *"), at("2025-03-30T00:00Z"), "Europe/Berlin", 2))).toEqual([
+      "2025-03-30T01:00",
+      "2025-03-30T12:30",
+    ]);
+    expect(iso(nextRuns(cron("0 */2 * * *"), at("2025-03-29T23:30Z"), "Europe/Berlin", 2))).toEqual([
+      "2025-03-30T01:00",
+      "2025-03-30T02:00",
+    ]);
   });
 
   it("goes on hourly through both", () => {
@@ -41,7 +80,10 @@ describe("cron in a DST gap and fold", () => {
 
   it("gives a skipped day its run at the next midnight", () => {
     // Apia went over the date line: 2011-12-30 does not exist there.
-    expect(iso(nextRuns(cron("30 2 * * *"), at("2011-12-29T13:00Z"), "Pacific/Apia", 2))).toEqual(["2011-12-30T10:00", "2011-12-30T12:30"]);
+    expect(iso(nextRuns(cron("30 2 * * *"), at("2011-12-29T13:00Z"), "Pacific/Apia", 2))).toEqual([
+      "2011-12-30T10:00",
+      "2011-12-30T12:30",
+    ]);
   });
 
   it.each(ZONES)("%s: one run on every day of three years, at 02:30 or as soon after as the wall allows", (zone) => {
@@ -49,7 +91,9 @@ describe("cron in a DST gap and fold", () => {
     const start = fromWall(at("2024-01-01T00:00Z"), zone);
     const runs = nextRuns(rule, start - 1, zone, 3 * 365 + 1);
     const days = runs.map((time) => formatWall(time, zone).slice(0, 10));
-    const expected = Array.from({ length: runs.length }, (_, n) => new Date(at("2024-01-01T00:00Z") + n * DAY).toISOString().slice(0, 10));
+    const expected = Array.from({ length: runs.length }, (_, n) =>
+      new Date(at("2024-01-01T00:00Z") + n * DAY).toISOString().slice(0, 10),
+    );
     expect(days).toEqual(expected);
     let odd = 0;
     for (const time of runs) {
@@ -70,7 +114,12 @@ describe("cron in a DST gap and fold", () => {
       for (const start of ["2025-03-08T00:00Z", "2025-10-04T00:00Z", "2025-10-25T00:00Z"]) {
         const runs = nextRuns(rule, at(start), zone, count);
         const back: number[] = [];
-        for (let time: number | undefined = runs.at(-1); time !== undefined && back.length < count; time = previousRun(rule, time - 1, zone)) back.unshift(time);
+        for (
+          let time: number | undefined = runs.at(-1);
+          time !== undefined && back.length < count;
+          time = previousRun(rule, time - 1, zone)
+        )
+          back.unshift(time);
         expect(back).toEqual(runs);
       }
     }
@@ -80,12 +129,17 @@ describe("cron in a DST gap and fold", () => {
 describe("zones", () => {
   it("map wall times to instants that never go back", () => {
     fc.assert(
-      fc.property(fc.constantFrom(...ZONES), fc.integer({ min: at("2024-01-01"), max: at("2026-12-31") }), fc.integer({ min: 0, max: 4 * HOUR }), (zone, wall, more) => {
-        const seconds = Math.floor(wall / 1000) * 1000;
-        expect(fromWall(seconds + more, zone)).toBeGreaterThanOrEqual(fromWall(seconds, zone));
-        const there = toWall(fromWall(seconds, zone), zone);
-        if (there !== seconds) expect(there - seconds).toBeGreaterThan(0);
-      }),
+      fc.property(
+        fc.constantFrom(...ZONES),
+        fc.integer({ min: at("2024-01-01"), max: at("2026-12-31") }),
+        fc.integer({ min: 0, max: 4 * HOUR }),
+        (zone, wall, more) => {
+          const seconds = Math.floor(wall / 1000) * 1000;
+          expect(fromWall(seconds + more, zone)).toBeGreaterThanOrEqual(fromWall(seconds, zone));
+          const there = toWall(fromWall(seconds, zone), zone);
+          if (there !== seconds) expect(there - seconds).toBeGreaterThan(0);
+        },
+      ),
     );
   });
 });
@@ -93,19 +147,36 @@ describe("zones", () => {
 describe("next and previous", () => {
   const anyRule = fc.oneof(
     fc.integer({ min: 1000, max: 90 * DAY }).map((everyMs): ScheduleRule => ({ kind: "every", everyMs })),
-    fc.constantFrom("0 2 * * *", "*/7 * * * *", "15 30 4 * * *", "@daily", "@weekly", "@monthly", "@yearly", "0 9-17 * * 1-5", "0 0 29 2 *").map(cron),
+    fc
+      .constantFrom(
+        "0 2 * * *",
+        "*/7 * * * *",
+        "15 30 4 * * *",
+        "@daily",
+        "@weekly",
+        "@monthly",
+        "@yearly",
+        "0 9-17 * * 1-5",
+        "0 0 29 2 *",
+      )
+      .map(cron),
   );
 
   it("bracket any instant: previous ≤ now < next, with nothing between", () => {
     fc.assert(
-      fc.property(anyRule, fc.constantFrom(...ZONES), fc.integer({ min: at("2016-01-01"), max: at("2046-01-01") }), (rule, zone, now) => {
-        const previous = previousRun(rule, now, zone) as number;
-        const next = nextRun(rule, now, zone) as number;
-        expect(previous).toBeLessThanOrEqual(now);
-        expect(next).toBeGreaterThan(now);
-        expect(nextRun(rule, previous, zone)).toBe(next);
-        expect(previousRun(rule, previous, zone)).toBe(previous);
-      }),
+      fc.property(
+        anyRule,
+        fc.constantFrom(...ZONES),
+        fc.integer({ min: at("2016-01-01"), max: at("2046-01-01") }),
+        (rule, zone, now) => {
+          const previous = previousRun(rule, now, zone) as number;
+          const next = nextRun(rule, now, zone) as number;
+          expect(previous).toBeLessThanOrEqual(now);
+          expect(next).toBeGreaterThan(now);
+          expect(nextRun(rule, previous, zone)).toBe(next);
+          expect(previousRun(rule, previous, zone)).toBe(previous);
+        },
+      ),
     );
   });
 

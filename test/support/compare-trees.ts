@@ -1,10 +1,11 @@
 /**
  * The judge of every restore: compares two folders with Node's own calls and nothing of the walker. Folders are held
- * open and entries reached through /proc/self/fd, so paths may be of any length. Only attributes come through
- * src/posix, whose tests check them against other programs.
+ * open and entries reached through /proc/self/fd, so paths may be of any length. Only attributes and
+ * holes come through src/posix, whose tests check them against other means.
  */
 import { closeSync, constants, lstatSync, openSync, readdirSync, readlinkSync, readSync, type BigIntStats } from "node:fs";
 import { pathText } from "../../src/base/path-text.ts";
+import { dataRanges } from "../../src/posix/extents.ts";
 import { readXattrs } from "../../src/posix/xattr.ts";
 
 export type Aspect = "content" | "mode" | "owner" | "mtime" | "xattrs" | "target" | "device" | "links" | "sparse";
@@ -157,25 +158,23 @@ class Comparison {
       this.#report(path, `has ${b.size} bytes, not ${a.size}`);
       return;
     }
-    if (this.#checks("content") && a.size > 0n) this.#bytes(pathA, pathB, path);
-    const [usedA, usedB] = [Number(a.blocks) * 512, Number(b.blocks) * 512];
+    const [size, usedA, usedB] = [Number(a.size), Number(a.blocks) * 512, Number(b.blocks) * 512];
+    if (this.#checks("content") && size > 0) this.#bytes(pathA, pathB, path, size, usedA < size && usedB < size);
     if (this.#checks("sparse") && usedB > usedA * 1.1 + 65_536) this.#report(path, `takes ${usedB} bytes on disk, not ${usedA}`);
   }
 
-  #bytes(pathA: Buffer, pathB: Buffer, path: string): void {
+  #bytes(pathA: Buffer, pathB: Buffer, path: string, size: number, sparse: boolean): void {
     const a = openSync(pathA, OPEN_FILE);
     try {
       const b = openSync(pathB, OPEN_FILE);
       try {
-        for (let offset = 0; ; ) {
-          const [lengthA, lengthB] = [readSync(a, this.#blockA), readSync(b, this.#blockB)];
-          const end = Math.min(lengthA, lengthB);
-          if (lengthA !== lengthB || this.#blockA.compare(this.#blockB, 0, end, 0, end) !== 0) {
-            this.#report(path, `has other bytes from ${offset + firstDifference(this.#blockA, this.#blockB, end)} on`);
-            return;
-          }
-          if (lengthA === 0) return;
-          offset += lengthA;
+        // What is a hole on both sides is equal; reading it would fill the file cache with zeros.
+        const ranges = sparse ? [...dataRanges(a, size), ...dataRanges(b, size)] : [{ offset: 0, length: size }];
+        for (const { offset, length } of ranges) {
+          const different = this.#firstDifference(a, b, offset, offset + length);
+          if (different === undefined) continue;
+          this.#report(path, `has other bytes at ${different}`);
+          return;
         }
       } finally {
         closeSync(b);
@@ -183,6 +182,19 @@ class Comparison {
     } finally {
       closeSync(a);
     }
+  }
+
+  #firstDifference(a: number, b: number, start: number, end: number): number | undefined {
+    for (let offset = start; offset < end;) {
+      const wanted = Math.min(BLOCK_BYTES, end - offset);
+      const [lengthA, lengthB] = [readSync(a, this.#blockA, 0, wanted, offset), readSync(b, this.#blockB, 0, wanted, offset)];
+      const length = Math.min(lengthA, lengthB);
+      if (this.#blockA.compare(this.#blockB, 0, length, 0, length) !== 0)
+        return offset + this.#blockA.subarray(0, length).findIndex((byte, index) => byte !== this.#blockB[index]);
+      if (length === 0) return offset;
+      offset += length;
+    }
+    return undefined;
   }
 
   #checks(aspect: Aspect): boolean {
@@ -221,11 +233,6 @@ function firstOf(seen: Map<string, string>, stat: BigIntStats, path: string): st
   const first = seen.get(key);
   if (first === undefined) seen.set(key, path);
   return first ?? path;
-}
-
-function firstDifference(a: Buffer, b: Buffer, end: number): number {
-  for (let index = 0; index < end; index++) if (a[index] !== b[index]) return index;
-  return end;
 }
 
 function shown(latin1: string): string {

@@ -92,7 +92,8 @@ export class FakeClock implements Clock {
     let first: Sleeper | undefined;
     for (const sleeper of this.#sleepers) {
       if (sleeper.wakeAt > until) continue;
-      if (!first || sleeper.wakeAt < first.wakeAt || (sleeper.wakeAt === first.wakeAt && sleeper.order < first.order)) first = sleeper;
+      if (!first || sleeper.wakeAt < first.wakeAt || (sleeper.wakeAt === first.wakeAt && sleeper.order < first.order))
+        first = sleeper;
     }
     return first;
   }

@@ -25,11 +25,14 @@ export type QueuedFault = FaultKind & {
   readonly verb: TargetVerb;
   /** Only calls whose name or prefix matches count. */
   readonly name?: RegExp;
-  /** Which of the counted calls since queueing, from 1. Default 1. */
+  /** Which of the calls it counts, from 1. Default 1. */
   readonly nth?: number;
 };
 
-/** A target whose calls go wrong as queued. Each fault fires once; several may fire in one call, in queue order. */
+/**
+ * A target whose calls go wrong as queued. Each fault fires once, and a call counts only for the first waiting fault
+ * that it matches: two faults of one verb meet two calls, and the second counts from the firing of the first.
+ */
 export class FaultyTarget extends WrappedTarget {
   readonly #queue: { readonly fault: QueuedFault; left: number }[] = [];
   #fired = 0;
@@ -56,21 +59,17 @@ export class FaultyTarget extends WrappedTarget {
   }
 
   protected async around<T>(call: TargetCall, perform: () => Promise<T>): Promise<T> {
-    let run = perform as () => Promise<unknown>;
-    for (const fault of this.#due(call)) run = this.#spoil(fault, call, run);
-    return (await run()) as T;
+    const fault = this.#due(call);
+    return fault === undefined ? perform() : ((await this.#spoil(fault, call, perform)()) as T);
   }
 
-  #due(call: TargetCall): QueuedFault[] {
-    const due: QueuedFault[] = [];
-    const counted = this.#queue.filter(({ fault }) => fault.verb === call.verb && (fault.name?.test(call.name) ?? true));
-    for (const waiting of counted) {
-      if (--waiting.left > 0) continue;
-      this.#queue.splice(this.#queue.indexOf(waiting), 1);
-      this.#fired++;
-      due.push(waiting.fault);
-    }
-    return due;
+  /** The first waiting fault that this call counts for, when its count is reached. */
+  #due(call: TargetCall): QueuedFault | undefined {
+    const waiting = this.#queue.find(({ fault }) => fault.verb === call.verb && (fault.name?.test(call.name) ?? true));
+    if (waiting === undefined || --waiting.left > 0) return undefined;
+    this.#queue.splice(this.#queue.indexOf(waiting), 1);
+    this.#fired++;
+    return waiting.fault;
   }
 
   #spoil(fault: QueuedFault, call: TargetCall, run: () => Promise<unknown>): () => Promise<unknown> {

@@ -134,7 +134,11 @@ function writeSparse(at: At): void {
     closeSync(fd);
   };
   const gib = 2 ** 30;
-  sparse("gibibyte", gib, [[0, "first"], [gib / 2 + 5, "middle"], [gib - 4, "last"]]);
+  sparse("gibibyte", gib, [
+    [0, "first"],
+    [gib / 2 + 5, "middle"],
+    [gib - 4, "last"],
+  ]);
   sparse("only-hole", 8 * 2 ** 20, []);
   sparse("starts-with-hole", 2 ** 20, [[2 ** 19, "half way"]]);
   sparse("ends-with-hole", 2 ** 20, [[0, "only the start"]]);
@@ -156,7 +160,13 @@ function aclBytes(entries: readonly (readonly [tag: number, permissions: number,
 }
 
 /** rw for the owner, r for user 1000 and the group, nothing for others. */
-export const SAMPLE_ACL: Buffer = aclBytes([[1, 6], [2, 4, 1000], [4, 4], [0x10, 4], [0x20, 0]]);
+export const SAMPLE_ACL: Buffer = aclBytes([
+  [1, 6],
+  [2, 4, 1000],
+  [4, 4],
+  [0x10, 4],
+  [0x20, 0],
+]);
 
 function writeAttributes(at: At, attempt: Attempt): void {
   mkdirSync(at("attributes"));
@@ -213,7 +223,10 @@ function writeModes(at: At, attempt: Attempt): void {
 
 function writeOwners(at: At, attempt: Attempt): void {
   mkdirSync(at("owners"));
-  for (const [name, uid, gid] of [["nameless", 54_321, 12_345], ["highest", 0xfffffffe, 0xfffffffe]] as const) {
+  for (const [name, uid, gid] of [
+    ["nameless", 54_321, 12_345],
+    ["highest", 0xfffffffe, 0xfffffffe],
+  ] as const) {
     writeFileSync(at(`owners/${name}`), "owned");
     attempt(`owner ${uid}`, () => chownSync(at(`owners/${name}`), uid, gid));
   }

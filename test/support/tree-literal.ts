@@ -1,7 +1,19 @@
 /** Folders of a test, written down as a literal. */
-import { chmodSync, linkSync, lutimesSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  linkSync,
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { errnoOf } from "../../src/base/errors.ts";
 
 /**
  * A string or bytes is a file, an object a folder; `{ link }` a symlink, `{ hardLink }` a second name for a path from
@@ -31,7 +43,10 @@ const FILE = Symbol("file");
 
 export const symlink = (target: string): LinkNode => ({ [LINK]: target });
 export const hardLink = (path: string): HardLinkNode => ({ [HARD_LINK]: path });
-export const file = (content: string | Uint8Array, meta: { readonly mode?: number; readonly mtimeMs?: number } = {}): FileNode => ({
+export const file = (
+  content: string | Uint8Array,
+  meta: { readonly mode?: number; readonly mtimeMs?: number } = {},
+): FileNode => ({
   [FILE]: content,
   ...meta,
 });
@@ -72,4 +87,16 @@ export function temporaryTree(tree: TreeLiteral = {}): TemporaryFolder {
   const path = mkdtempSync(join(tmpdir(), "holdfast-test-"));
   writeTree(path, tree);
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** How many descriptors of this process are open on `path` or below it. */
+export function openDescriptorsBelow(path: string): number {
+  return readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith(path);
+    } catch (error) {
+      // A path over 4,096 bytes cannot be told, and only a test here has such. ENOENT: the descriptor that listed these.
+      return errnoOf(error) === "ENAMETOOLONG";
+    }
+  }).length;
 }

@@ -9,9 +9,9 @@ import type { TargetAccess } from "../../targets/access.ts";
 import type { ObjectStat, Target } from "../../targets/target.ts";
 import { ChunkIndex } from "./index/chunk-index.ts";
 import { KeySet } from "./keys/key-set.ts";
-import { chooseKeyring, decodeKeyring, encodeKeyring, keyMaterial, newKeyring, rootMaterial, type Keyring } from "./keys/keyring.ts";
+import { checkFeatures, chooseKeyring, decodeKeyring, encodeKeyring, keyMaterial, newKeyring, rootMaterial, type Keyring } from "./keys/keyring.ts";
 import { Sealer } from "./keys/sealer.ts";
-import { createSlot, openSlot, type KdfParameters } from "./keys/slot.ts";
+import { createSlot, openSlot, parseSlot, type KdfParameters } from "./keys/slot.ts";
 import { decodeCondemned, type CondemnedObject } from "./objects/condemned-object.ts";
 import { decodeIndexObject, encodeIndexObject, type PackRecord } from "./objects/index-object.ts";
 
@@ -120,6 +120,7 @@ export class Repository implements AsyncDisposable {
       throw new HoldfastError("object_malformed", `The repository on target ${options.name} has no keyring`, {
         hint: "Its folder keyring/ is empty: the repository was never finished, or part of it was deleted. Restore that folder from a copy of the target.",
       });
+    checkFeatures(chosen.keyring.features, "read");
     const keys = new KeySet(keyMaterial(idBytes, root.key, chosen.keyring));
     return new Repository(options, id, keys, chosen, root.slot);
   }
@@ -241,6 +242,11 @@ export class Repository implements AsyncDisposable {
     return id;
   }
 
+  /** Throws `repository_feature` when the keyring asks for something this version does not know and must not write beside. */
+  checkWritable(): void {
+    checkFeatures(this.keyring.features, "write");
+  }
+
   /** Lists condemned/ anew, marks what it names in the index, and returns all records. */
   async refreshCondemned(signal?: AbortSignal): Promise<CondemnedRecord[]> {
     const wanted = (await this.listObjects("condemned", signal)).filter((stat) => !this.#loadedCondemned.has(stat.id));
@@ -317,6 +323,8 @@ async function openRoot(
   for (const unlocking of unlockings) {
     for (const { id, bytes } of contents) {
       try {
+        if (parseSlot(bytes).id !== id)
+          throw new HoldfastError("object_malformed", `keys/${id} on target ${name} says that it is another slot`);
         const key = await openSlot(bytes, unlocking.secret, unlocking.kind, repositoryId);
         if (key !== undefined) return { key, slot: id };
       } catch (error) {

@@ -2,7 +2,17 @@
  * How the walker looks at directories. With the C library: relative to descriptors, so that nobody can redirect a
  * walk by swapping a parent for a symlink, and paths may be longer than the kernel's 4,096 bytes. Without: by path.
  */
-import { closeSync, constants, existsSync, lstatSync, openSync, readdirSync, readlinkSync, statSync, type BigIntStats } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  statSync,
+  type BigIntStats,
+} from "node:fs";
 import { AT_FDCWD, O_PATH, openAt, pathBelow, readlinkAt } from "../../posix/at.ts";
 import { posixSupport } from "../../posix/libc.ts";
 import { statAt, statFd, type PosixStat } from "../../posix/stat.ts";
@@ -45,8 +55,7 @@ const byDescriptor: DirectoryReader = {
   openRoot: () => openAt(AT_FDCWD, SLASH, OPEN_DIRECTORY),
   stat: (parent, name) => statAt(parent.fd, name),
   statOf: (directory) => statFd(directory.fd),
-  open: (parent, name, _path, follow) =>
-    openAt(parent.fd, name, follow ? OPEN_DIRECTORY : OPEN_DIRECTORY | constants.O_NOFOLLOW),
+  open: (parent, name, _path, follow) => openAt(parent.fd, name, follow ? OPEN_DIRECTORY : OPEN_DIRECTORY | constants.O_NOFOLLOW),
   openFile: (parent, name) => openAt(parent.fd, name, OPEN_FILE),
   list: (directory) => readNames(pathBelow(directory.fd)),
   readlink: (parent, name) => readlinkAt(parent.fd, name),

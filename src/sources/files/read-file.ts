@@ -97,9 +97,7 @@ export function statOf(fd: number): FileStat {
 
 /** True when nothing that a change of content leaves behind differs: size, both times, and which file it is. */
 export function sameStat(a: FileStat, b: FileStat): boolean {
-  return (
-    a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs && a.inode === b.inode && a.device === b.device
-  );
+  return a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs && a.inode === b.inode && a.device === b.device;
 }
 
 /** Extended attributes of an open file, sorted by name; empty where the platform cannot tell. */

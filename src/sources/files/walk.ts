@@ -252,7 +252,8 @@ class Walk {
       fd = this.#reader.open(parent, name, path, false);
     } catch (error) {
       const code = errnoOf(error);
-      if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP") return this.#lose(path, error, "was replaced while it was read");
+      if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP")
+        return this.#lose(path, error, "was replaced while it was read");
       this.#hooks.onProblem(problemOf(path, error, "cannot be opened"));
       if (!how.configured) this.entries++;
       return { step: "enter", entry: entryOf(name, stat, this.#xattrs(parent, name, path), { unreadable: true }) };
@@ -266,8 +267,7 @@ class Walk {
     if (!how.configured) this.entries++;
     const entry = entryOf(name, stat, this.#xattrs(parent, name, path), { unreadable: listing.unreadable });
     if (listing.names.length === 0) this.#reader.close(fd);
-    else
-      this.#push(fd, path, stat, { names: listing.names, selected: true, node: how.node, relative: how.relative, baseDevice });
+    else this.#push(fd, path, stat, { names: listing.names, selected: true, node: how.node, relative: how.relative, baseDevice });
     return { step: "enter", entry };
   }
 
@@ -294,14 +294,7 @@ class Walk {
     return marker !== CACHE_TAG || holdsCacheTag(this.#reader, directory);
   }
 
-  #leaf(
-    parent: Frame,
-    name: Buffer,
-    path: Buffer,
-    stat: PosixStat,
-    type: number,
-    configured: boolean,
-  ): WalkEvent | undefined {
+  #leaf(parent: Frame, name: Buffer, path: Buffer, stat: PosixStat, type: number, configured: boolean): WalkEvent | undefined {
     if (type === constants.S_IFREG) {
       const limit = this.#options.excludeLargerThanBytes;
       if (limit !== undefined && stat.size > limit && !configured) {

@@ -120,7 +120,7 @@ export class PortTarget implements Target {
     await this.#closed.promise;
   }
 
-  async #call(call: PortCall, signal: AbortSignal | undefined, transfer: readonly ArrayBuffer[] = []): Promise<unknown> {
+  async #call(call: PortCall, signal: AbortSignal | undefined, transfer: ArrayBuffer[] = []): Promise<unknown> {
     throwIfAborted(signal);
     if (this.#end) throw this.#end;
     const id = this.#nextId++;
@@ -179,14 +179,14 @@ export class PortTarget implements Target {
     this.#pending.clear();
   }
 
-  #send(message: ToHost, transfer: readonly ArrayBuffer[] = []): void {
+  #send(message: ToHost, transfer: ArrayBuffer[] = []): void {
     this.#port.postMessage(message, transfer);
   }
 }
 
 interface Parcel {
   readonly given: readonly Uint8Array[];
-  readonly buffers: readonly ArrayBuffer[];
+  readonly buffers: ArrayBuffer[];
 }
 
 /** Everything in one fresh buffer: one copy, as a structured clone would make, but of the parts only and in one piece. */

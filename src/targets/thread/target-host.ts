@@ -143,6 +143,6 @@ class PortHost implements TargetHost {
   }
 }
 
-function post(port: MessagePort, message: FromHost, transfer: readonly ArrayBuffer[] = []): void {
+function post(port: MessagePort, message: FromHost, transfer: ArrayBuffer[] = []): void {
   port.postMessage(message, transfer);
 }

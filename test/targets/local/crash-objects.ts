@@ -8,12 +8,12 @@ function content(seed: number, sizeBytes: number): Uint8Array {
   return bytes;
 }
 
-const pack = content(1, 18 * 2 ** 20);
+const pack = content(1, 9 * 2 ** 20);
 const packId = createHash("sha256").update(pack).digest("hex");
 
 export const DELETED = "leases/old";
 
-/** What the child stores, in this order; the pack takes three writes. */
+/** What the child stores, in this order; the pack takes two writes. */
 export const CRASH_OBJECTS: readonly { readonly name: string; readonly parts: readonly Uint8Array[] }[] = [
   { name: DELETED, parts: [content(2, 100)] },
   { name: `packs/${packId.slice(0, 2)}/${packId}`, parts: [pack.subarray(0, 1000), pack.subarray(1000)] },

@@ -1,4 +1,5 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -9,9 +10,9 @@ import { LocalTarget } from "../../../src/targets/local/local-target.ts";
 import { CRASH_OBJECTS, DELETED } from "./crash-objects.ts";
 
 const CHILD = fileURLToPath(new URL("./crash-child.ts", import.meta.url));
-/** Only hit where there are no hard links, which the child then pretends. */
-const WITHOUT_LINKS: readonly FaultPoint[] = ["before claim", "after claim"];
-const points = Object.keys(FAULT_POINTS) as FaultPoint[];
+/** Claims are only made where there are no hard links, which the child then pretends; reading leaves nothing behind. */
+const NOT_HERE: readonly FaultPoint[] = ["before claim", "after claim", "before read", "before readdir"];
+const points = (Object.keys(FAULT_POINTS) as FaultPoint[]).filter((point) => !NOT_HERE.includes(point));
 
 let folder: string;
 beforeEach(() => {
@@ -59,11 +60,26 @@ async function campaign(point: FaultPoint, failAt: string): Promise<number> {
 }
 
 describe("SIGKILL at every boundary of a local target", () => {
-  it.each(points.filter((point) => !WITHOUT_LINKS.includes(point)))("%s", async (point) => {
+  it.each(points)("%s", async (point) => {
     expect(await campaign(point, "")).toBeGreaterThan(0);
   });
 
   it.each(["before claim", "after claim", "before link", "after link"] as const)("without hard links: %s", async (point) => {
     expect(await campaign(point, "before link:1=EPERM")).toBeGreaterThan(0);
+  });
+});
+
+describe.skipIf(process.platform !== "linux")("SIGSTOP at a boundary", () => {
+  it("a put that slept between link and fsync of the folder goes on", async () => {
+    const child = spawn(process.execPath, [CHILD, folder, "", "", "after link:2"], { stdio: "inherit" });
+    const ended = once(child, "exit");
+    const state = (): string => fs.readFileSync(`/proc/${child.pid}/stat`, "utf8").split(") ")[1]?.[0] ?? "";
+    while (state() !== "T") await new Promise((resolve) => setTimeout(resolve, 1));
+    const target = new LocalTarget({ path: folder });
+    await expectWholeObjectsOnly(target);
+    expect(await target.list("packs/")).toHaveLength(1);
+    child.kill("SIGCONT");
+    expect(await ended).toEqual([0, null]);
+    await expectConverges(target, folder);
   });
 });

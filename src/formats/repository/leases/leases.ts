@@ -86,6 +86,7 @@ export class HeldLease implements AsyncDisposable {
   }
 
   static async acquire(repository: Repository, purpose: "write" | "maintain", signal?: AbortSignal): Promise<HeldLease> {
+    repository.checkWritable();
     const lease = new HeldLease(repository, purpose);
     await lease.confirm(signal);
     lease.#timer = setInterval(() => {

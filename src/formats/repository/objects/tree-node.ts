@@ -97,6 +97,11 @@ function decodeName(reader: ByteReader, before: Buffer | undefined): Buffer {
 /** Stores a finished node and returns its 32-byte chunk id. The buffer is the callee's. */
 export type EmitNode = (node: Buffer) => Uint8Array;
 
+const NO_NAME = Buffer.alloc(0);
+/** Bodies of finished splitters: most directories are small, and memory for each anew costs more than filling it. */
+const spareBodies: ByteWriter[] = [];
+const MAX_SPARE_BODIES = 8;
+
 interface Level {
   readonly body: ByteWriter;
   firstName: Buffer;
@@ -112,7 +117,8 @@ export class TreeSplitter {
   readonly #emit: EmitNode;
   readonly #levels: Level[] = [];
   readonly #row = new ByteWriter(128);
-  #lastName: Buffer | undefined;
+  #lastName = Buffer.alloc(64);
+  #lastLength = -1;
 
   constructor(emit: EmitNode) {
     this.#emit = emit;
@@ -120,13 +126,21 @@ export class TreeSplitter {
 
   /** Adds an entry as `encodeEntry` wrote it; `encoded` is copied. Names that do not ascend are a programmer fault. */
   add(name: Uint8Array, encoded: Uint8Array): void {
-    assert(this.#lastName === undefined || Buffer.compare(this.#lastName, name) < 0, "entries come sorted by name and once");
-    this.#lastName = Buffer.from(name);
-    this.#append(0, this.#lastName, encoded);
+    assert(this.#ascends(name), "entries come sorted by name and once");
+    if (name.length > this.#lastName.length) this.#lastName = Buffer.alloc(name.length * 2);
+    this.#lastName.set(name);
+    this.#lastLength = name.length;
+    this.#append(0, name, encoded);
   }
 
   /** Emits what is left and returns the id of the root. The splitter is then used up. */
   finish(): Uint8Array {
+    const root = this.#finish();
+    for (const { body } of this.#levels.splice(0)) if (spareBodies.length < MAX_SPARE_BODIES) spareBodies.push(body.reset());
+    return root;
+  }
+
+  #finish(): Uint8Array {
     if (this.#levels.length === 0) return this.#emit(encodeNode(LEAF, 0, new Uint8Array()));
     for (let height = 0; ; height++) {
       const level = this.#levels[height] as Level;
@@ -136,14 +150,26 @@ export class TreeSplitter {
         this.#appendChild(height + 1, level.firstName, id);
       } else if (level.emitted === 1) {
         // The only node of this level ended by itself: its id is the one row above.
-        return (this.#levels[height + 1] as Level).body.view().subarray(-TREE_ID_BYTES);
+        return Buffer.from((this.#levels[height + 1] as Level).body.view().subarray(-TREE_ID_BYTES));
       }
     }
   }
 
-  #append(height: number, name: Buffer, bytes: Uint8Array): void {
-    const level = (this.#levels[height] ??= { body: new ByteWriter(16 * 1024), firstName: name, count: 0, emitted: 0 });
-    if (level.count === 0) level.firstName = name;
+  #ascends(name: Uint8Array): boolean {
+    const last = this.#lastName;
+    const shared = Math.min(this.#lastLength, name.length);
+    for (let i = 0; i < shared; i++) if (last[i] !== name[i]) return last[i] < name[i];
+    return this.#lastLength < name.length;
+  }
+
+  #append(height: number, name: Uint8Array, bytes: Uint8Array): void {
+    const level = (this.#levels[height] ??= {
+      body: spareBodies.pop() ?? new ByteWriter(16 * 1024),
+      firstName: NO_NAME,
+      count: 0,
+      emitted: 0,
+    });
+    if (level.count === 0) level.firstName = Buffer.from(name);
     level.body.raw(bytes);
     level.count++;
     const size = level.body.length;

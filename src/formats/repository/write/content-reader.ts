@@ -4,7 +4,8 @@ import { nextCut } from "../../../chunker/cut.ts";
 import { profileByNumber, type ProfileParameters } from "../../../chunker/profile.ts";
 import { dataExtents, openFileForRead, readXattrs, sameStat, statOf, type FileStat } from "../../../sources/files/read-file.ts";
 import type { Extent } from "../../../sources/source.ts";
-import { KeySet } from "../keys/key-set.ts";
+import type { KeySet } from "../keys/key-set.ts";
+import { TREE_BOUNDS } from "../objects/tree-entry.ts";
 import {
   FILE_CHANGED,
   FILE_OK,
@@ -177,7 +178,7 @@ export class ContentReader {
     let extents: Extent[] | undefined;
     for (let attempt = 0; attempt < 2; attempt++) {
       const room = Math.min(size, arena.length - start);
-      extents = sparse ? dataExtents(fd, size) : undefined;
+      extents = sparse ? boundedExtents(dataExtents(fd, size)) : undefined;
       length = extents === undefined ? readFully(fd, arena, start, room, 0) : readExtents(fd, extents, arena, start);
       const after = statOf(fd);
       const seen: FileStat | undefined = stat;
@@ -222,7 +223,7 @@ export class ContentReader {
     const now = statOf(fd);
     const segment =
       batch.segment ??
-      firstSegment(now, ((batch.flags[item] as number) & 1) !== 0 ? dataExtents(fd, now.size) : [{ offset: 0, length: now.size }]);
+      firstSegment(now, ((batch.flags[item] as number) & 1) !== 0 ? boundedExtents(dataExtents(fd, now.size)) : [{ offset: 0, length: now.size }]);
     const contentBytes = total(segment.extents);
     const want = Math.min(contentBytes - segment.position, SEGMENT_BYTES + this.#profile.max);
     const length = readJoined(fd, segment.extents, segment.position, arena, want);
@@ -308,6 +309,24 @@ function failure(item: number, error: unknown): { status: number; bytes: number;
   if (code === "ENOENT") return { status: FILE_VANISHED, bytes: 0 };
   const message = error instanceof Error ? error.message : String(error);
   return { status: FILE_UNREADABLE, bytes: 0, extra: { item, problem: { reason: code, message } } };
+}
+
+/** A tree keeps a bounded number of extents; beyond it the smallest holes are stored as the zeros they read as. */
+function boundedExtents(extents: readonly Extent[]): Extent[] {
+  const excess = extents.length - TREE_BOUNDS.extents;
+  if (excess <= 0) return [...extents];
+  const holes = extents.slice(1).map((extent, i) => extent.offset - (extents[i] as Extent).offset - (extents[i] as Extent).length);
+  const limit = Float64Array.from(holes).sort()[excess - 1] as number;
+  let closed = 0;
+  const kept: Extent[] = [];
+  for (const [i, extent] of extents.entries()) {
+    const last = kept.at(-1);
+    if (last !== undefined && closed < excess && (holes[i - 1] as number) <= limit) {
+      kept[kept.length - 1] = { offset: last.offset, length: extent.offset + extent.length - last.offset };
+      closed++;
+    } else kept.push(extent);
+  }
+  return kept;
 }
 
 /** Reads up to `length` bytes at `position`; fewer only at the end of the file. */

@@ -402,7 +402,11 @@ export class TreeBuilder {
     const extents = extra?.extents ?? [];
     const resolved: TreeEntry = {
       ...treeEntry(entry, this.#profile),
-      flags: (file.racy ? ENTRY_FLAG.racy : 0) | (file.changed ? ENTRY_FLAG.changedWhileRead : 0),
+      flags:
+        (file.racy ? ENTRY_FLAG.racy : 0) |
+        (file.changed ? ENTRY_FLAG.changedWhileRead : 0) |
+        // A file that is one hole has no extents to tell it by.
+        (extra?.extents === undefined ? 0 : ENTRY_FLAG.sparse),
       size: file.changed && !once && extents.length === 0 ? file.bytes : size,
       meta: { ...meta, xattrs: extra?.xattrs ?? entry.meta.xattrs },
       depth: content.depth,

@@ -172,7 +172,7 @@ class SnapshotWriter implements AsyncDisposable {
       case "walked":
         this.#walked = { files: message.files, bytes: message.bytes, done: message.done };
         if (message.current !== undefined) this.#current = pathText(message.current);
-        this.#progress("reading", false);
+        this.#progress("reading", message.done);
         break;
       case "ended":
         this.#ended = { root: message.root, counts: message.counts };

@@ -1,0 +1,292 @@
+import { parseDuration } from "../base/duration.ts";
+import { Secret } from "../base/secret.ts";
+import { parseSize } from "../base/size.ts";
+import { absolutePath } from "./check-places.ts";
+import type * as C from "./config.ts";
+import { ruleOf } from "./cron.ts";
+import type { Draft } from "./draft.ts";
+import { pointerOf } from "./evaluate.ts";
+import { isCronText, parseBackoff, parsePercent } from "./format.ts";
+import { frozenMap } from "./frozen.ts";
+import type { LoadInput } from "./load.ts";
+import type * as S from "./schema-types.ts";
+import type { SecretReference } from "./secret-reference.ts";
+import { placeOf } from "./source-file.ts";
+import { parseWindow } from "./window.ts";
+
+/** A value that validation has promised. */
+function sure<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error("A validated value is missing");
+  return value;
+}
+
+const duration = (text: string): number => sure(parseDuration(text));
+const maybeDuration = (text: string | undefined): number | undefined => (text === undefined ? undefined : duration(text));
+const maybeSize = (text: string | undefined): number | undefined => (text === undefined ? undefined : sure(parseSize(text)));
+const percent = (text: string): number => sure(parsePercent(text));
+
+/** Makes the Config of a file without errors. */
+export function resolveConfig(file: S.HoldfastFile, draft: Draft, input: LoadInput, digest: string): C.Config {
+  return new Resolution(file, draft, input).config(digest);
+}
+
+class Resolution {
+  readonly #file: S.HoldfastFile;
+  readonly #draft: Draft;
+  readonly #input: LoadInput;
+  readonly #encryption = new Map<string, C.EncryptionConfig>();
+  readonly #sources = new Map<string, C.SourceConfig>();
+  readonly #targets = new Map<string, C.TargetConfig>();
+  readonly #schedules = new Map<string, C.ScheduleConfig>();
+  readonly #retention = new Map<string, C.RetentionConfig>();
+
+  constructor(file: S.HoldfastFile, draft: Draft, input: LoadInput) {
+    this.#file = file;
+    this.#draft = draft;
+    this.#input = input;
+    for (const [name, value] of Object.entries(file.encryption ?? {}))
+      this.#encryption.set(name, this.#encryptionOf(name, value));
+    for (const [name, value] of Object.entries(file.sources ?? {})) this.#sources.set(name, this.#source(name, value));
+    for (const [name, value] of Object.entries(file.targets ?? {})) this.#targets.set(name, this.#target(name, value));
+    for (const [name, value] of Object.entries(file.schedules ?? {})) this.#schedules.set(name, written(name, value));
+    for (const [name, value] of Object.entries(file.retention ?? {})) this.#retention.set(name, retentionOf(name, value));
+  }
+
+  config(digest: string): C.Config {
+    const { guards, maintenance } = this.#file;
+    return {
+      version: 1,
+      path: this.#input.path,
+      digest,
+      host: this.#file.host ?? this.#input.hostName,
+      daemon: this.#daemon(),
+      encryption: frozenMap(this.#encryption),
+      sources: frozenMap(this.#sources),
+      targets: frozenMap(this.#targets),
+      schedules: frozenMap(this.#schedules),
+      retention: frozenMap(this.#retention),
+      jobs: frozenMap(Object.entries(this.#file.jobs ?? {}).map(([name, job]) => [name, this.#job(name, job)] as const)),
+      maintenance: {
+        schedule: this.#schedule(maintenance?.schedule ?? { weekly: "sunday", at: "04:00" }),
+        graceMs: duration(maintenance?.grace ?? "72h"),
+        maxUnused: percent(maintenance?.maxUnused ?? "5%"),
+      },
+      guards: { clockMs: duration(guards?.clock ?? "5m") },
+      approve: this.#file.approve,
+    };
+  }
+
+  #path(pointer: string, text: string): string {
+    return absolutePath(this.#draft, pointer, text);
+  }
+
+  #daemon(): C.DaemonConfig {
+    const { daemon = {} } = this.#file;
+    const { defaults } = this.#input;
+    return {
+      stateDir: daemon.stateDir === undefined ? defaults.stateDir : this.#path("/daemon/stateDir", daemon.stateDir),
+      cacheDir: daemon.cacheDir === undefined ? defaults.cacheDir : this.#path("/daemon/cacheDir", daemon.cacheDir),
+      timezone: daemon.timezone ?? defaults.timezone,
+      maxConcurrentJobs: daemon.maxConcurrentJobs ?? 2,
+      shutdownGraceMs: duration(daemon.shutdownGrace ?? "30s"),
+      log: { level: daemon.log?.level ?? "info", format: daemon.log?.format ?? "json" },
+    };
+  }
+
+  #secret(pointer: string, secret: S.Secret): SecretReference {
+    if (typeof secret === "string") return { plain: new Secret(secret) };
+    if (secret.file !== undefined) return { file: this.#path(pointerOf(pointer, "file"), secret.file) };
+    if (secret.env !== undefined) return { env: secret.env };
+    if (secret.command !== undefined) return { command: [...secret.command] };
+    return { credential: sure(secret.credential) };
+  }
+
+  #encryptionOf(name: string, value: S.Encryption): C.EncryptionConfig {
+    const pointer = pointerOf("/encryption", name);
+    if (value.keyFile !== undefined) {
+      const keyFile = this.#path(pointerOf(pointer, "keyFile"), value.keyFile);
+      return { name, kind: "keyFile", keyFile, generate: value.generate ?? false };
+    }
+    return {
+      name,
+      kind: "password",
+      password: this.#secret(pointerOf(pointer, "password"), sure(value.password)),
+      previous: (value.previous ?? []).map((secret, index) =>
+        this.#secret(pointerOf(pointerOf(pointer, "previous"), index), secret),
+      ),
+      keyDerivation: derivationOf(value.keyDerivation ?? { function: "argon2id" }),
+    };
+  }
+
+  #source(name: string, value: S.Source): C.SourceConfig {
+    const grouping = value.grouping ?? "frame";
+    if (value.type === "command")
+      return {
+        name,
+        type: "command",
+        command: [...value.command],
+        filename: value.filename,
+        timeoutMs: maybeDuration(value.timeout),
+        grouping,
+      };
+    const pointer = pointerOf("/sources", name);
+    const excludeAt = pointerOf(pointer, "exclude");
+    const exclude = [...(value.exclude ?? [])];
+    const paths = value.paths.map((path, index) => this.#path(pointerOf(pointerOf(pointer, "paths"), index), path));
+    return {
+      name,
+      type: "files",
+      paths: [...new Set(paths)],
+      exclude,
+      excludePlaces: exclude.map((_, index) => placeOf(this.#draft.spot(pointerOf(excludeAt, index)).value)),
+      excludeIfPresent: [...(value.excludeIfPresent ?? [])],
+      excludeLargerThanBytes: maybeSize(value.excludeLargerThan),
+      oneFileSystem: value.oneFileSystem ?? false,
+      minimumEntries: value.minimumEntries ?? 1,
+      grouping,
+    };
+  }
+
+  #target(name: string, value: S.Target): C.TargetConfig {
+    const pointer = pointerOf("/targets", name);
+    return {
+      name,
+      type: "local",
+      path: this.#path(pointerOf(pointer, "path"), value.path),
+      requireMount:
+        value.requireMount === undefined ? undefined : this.#path(pointerOf(pointer, "requireMount"), value.requireMount),
+      format:
+        value.archive === undefined
+          ? { kind: "repository" }
+          : { kind: "archive", container: "tar", compression: { type: "none" } },
+      encryption: value.encryption === "none" ? undefined : sure(this.#encryption.get(value.encryption)),
+      maxSizeBytes: maybeSize(value.maxSize),
+      capacityWarning: percent(value.capacityWarning ?? "90%"),
+      appendOnly: value.appendOnly ?? false,
+      offsite: value.offsite ?? false,
+    };
+  }
+
+  #schedule(schedule: S.ScheduleChoice): C.ScheduleConfig {
+    return typeof schedule === "string" && !isCronText(schedule)
+      ? sure(this.#schedules.get(schedule))
+      : written(undefined, schedule);
+  }
+
+  #jobSchedules(schedule: S.JobScheduleList | undefined): C.JobScheduleConfig[] {
+    if (schedule === undefined) return [];
+    return [schedule].flat().map((item) => {
+      if (typeof item === "string") return { schedule: this.#schedule(item), mode: undefined };
+      const { name, mode, ...inline } = item;
+      return { schedule: this.#schedule(name ?? inline), mode };
+    });
+  }
+
+  #retentionOf(retention: S.RetentionChoice | undefined): C.RetentionConfig | undefined {
+    if (retention === undefined) return undefined;
+    return typeof retention === "string" ? sure(this.#retention.get(retention)) : retentionOf(undefined, retention);
+  }
+
+  #jobTargets(job: S.Job): C.JobTargetConfig[] {
+    const targets = sure(job.targets ?? this.#file.defaults?.targets);
+    const retention = this.#retentionOf(job.retention ?? this.#file.defaults?.retention);
+    if (Array.isArray(targets))
+      return targets.map((name) => ({ target: sure(this.#targets.get(name)), retention, required: true }));
+    return Object.entries(targets).map(([name, settings]) => ({
+      target: sure(this.#targets.get(name)),
+      retention: settings?.retention === undefined ? retention : this.#retentionOf(settings.retention),
+      required: settings?.required ?? true,
+    }));
+  }
+
+  #job(name: string, job: S.Job): C.JobConfig {
+    const { defaults } = this.#file;
+    const targets = this.#jobTargets(job);
+    const backoff = sure(parseBackoff(job.retry?.backoff ?? "1m..30m"));
+    const readData = job.verify?.readData ?? false;
+    return {
+      name,
+      description: job.description ?? "",
+      enabled: job.enabled ?? true,
+      formerly: [...(job.formerly ?? [])],
+      sources: job.sources.map((source) => sure(this.#sources.get(source))),
+      targets,
+      schedules: this.#jobSchedules(job.schedule ?? defaults?.schedule),
+      notDuring: (job.notDuring ?? []).map((text) => sure(parseWindow(text))),
+      priority: job.priority ?? 0,
+      retry: { attempts: job.retry?.attempts ?? 1, backoffMinMs: backoff.minMs, backoffMaxMs: backoff.maxMs },
+      timeoutMs: maybeDuration(job.timeout),
+      maxSnapshotSizeBytes: maybeSize(job.maxSnapshotSize),
+      mode: job.mode ?? (targets.every(({ target }) => target.format.kind === "archive") ? "full" : "incremental"),
+      compression: compressionOf(job.compression ?? defaults?.compression ?? this.#file.compression ?? { type: "zstd" }),
+      verify: {
+        afterBackup: job.verify?.afterBackup ?? false,
+        schedule: job.verify?.schedule === undefined ? undefined : this.#schedule(job.verify.schedule),
+        readData: typeof readData === "string" ? percent(readData) : Number(readData),
+      },
+      objectives: {
+        rpoMs: maybeDuration(job.objectives?.rpo),
+        copies: job.objectives?.copies,
+        offsite: job.objectives?.offsite,
+        verifiedWithinMs: maybeDuration(job.objectives?.verifiedWithin),
+      },
+    };
+  }
+}
+
+function derivationOf(value: S.KeyDerivation): C.KeyDerivationConfig {
+  switch (value.function) {
+    case "argon2id":
+      return {
+        function: "argon2id",
+        memoryBytes: sure(parseSize(value.memory ?? "64MiB")),
+        passes: value.passes ?? 3,
+        parallelism: value.parallelism ?? 4,
+      };
+    case "scrypt":
+      return {
+        function: "scrypt",
+        logN: Math.log2(value.cost ?? 65536),
+        blockSize: value.blockSize ?? 8,
+        parallelism: value.parallelism ?? 1,
+      };
+    case "pbkdf2":
+      return { function: "pbkdf2", iterations: value.iterations ?? 600000, saltLength: value.saltLength ?? 32 };
+  }
+}
+
+function compressionOf(value: S.Compression): C.CompressionConfig {
+  if (value.type === "none") return { type: "none", level: 0 };
+  return { type: value.type, level: value.level ?? (value.type === "zstd" ? 3 : 6) };
+}
+
+function written(name: string | undefined, value: string | S.Schedule): C.ScheduleConfig {
+  const schedule: S.Schedule = typeof value === "string" ? { cron: value } : value;
+  const { rule, text } = sure(ruleOf(schedule));
+  return {
+    name,
+    text,
+    rule,
+    jitterMs: duration(schedule.jitter ?? "0s"),
+    catchUp: schedule.catchUp ?? false,
+    onStart: schedule.onStart ?? false,
+  };
+}
+
+function retentionOf(name: string | undefined, value: S.Retention): C.RetentionConfig {
+  const count = (number: number | undefined): number | undefined => (number === 0 ? undefined : number);
+  const keepWithinMs = maybeDuration(value.keepWithin);
+  return {
+    name,
+    keepLast: count(value.keepLast),
+    keepHourly: count(value.keepHourly),
+    keepDaily: count(value.keepDaily),
+    keepWeekly: count(value.keepWeekly),
+    keepMonthly: count(value.keepMonthly),
+    keepYearly: count(value.keepYearly),
+    keepWithinMs: keepWithinMs === 0 ? undefined : keepWithinMs,
+    keepTags: [...(value.keepTags ?? [])],
+    maxAgeMs: maybeDuration(value.maxAge),
+    maxCount: value.maxCount,
+  };
+}

@@ -1,0 +1,156 @@
+import { asHoldfastError, HoldfastError } from "../base/errors.ts";
+import { formatDuration } from "../base/duration.ts";
+import type { RunEvent, RunListener, RunStatus } from "../base/events.ts";
+import { formatSize } from "../base/size.ts";
+import type { Config } from "../config/config.ts";
+import { performAction, planNow, recordAcceptance, runBackup } from "../engine/apply.ts";
+import { runPrune } from "../engine/prune/prune.ts";
+import { Session, type Surroundings } from "../engine/session.ts";
+import { runVerify } from "../engine/verify/verify.ts";
+import type { Action } from "../plan/plan.ts";
+import type { StartedDue } from "../scheduler/due.ts";
+import { Scheduler } from "../scheduler/scheduler.ts";
+import type { State } from "../state/state.ts";
+import { asRunId } from "../base/ids.ts";
+import { randomHex } from "../base/random.ts";
+import type { Log } from "../telemetry/log.ts";
+import { claimDaemon } from "./claim.ts";
+
+/** How often desired and observed are compared although nothing happened. */
+const RECONCILE_MS = 10 * 60_000;
+
+export interface DaemonOptions {
+  readonly config: Config;
+  readonly state: State;
+  readonly surroundings: Omit<Surroundings, "listener">;
+  readonly log: Log;
+  /** Also told of every run event. */
+  readonly listener?: RunListener;
+  /** Fires when the daemon shall stop; a second abort reason is not needed: `stopNow` shortens the grace. */
+  readonly signal: AbortSignal;
+  readonly stopNow?: AbortSignal;
+}
+
+/**
+ * Converges for ever: at start and on a slow tick it observes, plans, creates what is missing and queues what is due; the
+ * scheduler runs the rest by time. Resolves after a stop, when every run has ended or the grace time has passed.
+ * Rejects with `state_busy` when another daemon works on the same state folder.
+ */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { config, state, log, signal } = options;
+  await using stack = new AsyncDisposableStack();
+  stack.use(claimDaemon(state.directory));
+  const surroundings: Surroundings = {
+    ...options.surroundings,
+    listener: (event) => {
+      logEvent(log, event);
+      options.listener?.(event);
+    },
+  };
+  const session = stack.use(new Session(config, state, surroundings));
+  const scheduler = new Scheduler({
+    clock: surroundings.clock,
+    random: surroundings.random,
+    execute: (due, abort) => execute(session, due, abort),
+    onEvent: (event) => {
+      if (event.type === "skipped") {
+        state.skipRun({
+          id: asRunId(randomHex(surroundings.random, 16)),
+          kind: event.kind,
+          subject: event.subject,
+          reason: event.reason,
+          timeMs: event.timeMs,
+        });
+        log.warn(`${event.kind} of ${event.subject} skipped: ${event.reason}`);
+      } else if (event.type === "deferred") log.info(`${event.due.kind} of ${event.due.subject} waits: ${event.reason}`);
+      else if (event.type === "retry") log.info(`${event.due.kind} of ${event.due.subject} is tried again in ${formatDuration(event.afterMs)}`);
+    },
+  });
+  for (const job of state.pausedJobs()) scheduler.pause(job);
+  log.info(`holdfast ${surroundings.toolVersion} started`, { config: config.path, jobs: config.jobs.size, targets: config.targets.size });
+  try {
+    while (!signal.aborted) {
+      await reconcile(session, scheduler, log, signal);
+      try {
+        await surroundings.clock.sleep(RECONCILE_MS, signal);
+      } catch {
+        break;
+      }
+    }
+  } finally {
+    log.info("stopping", { grace: formatDuration(config.daemon.shutdownGraceMs) });
+    const stopped = scheduler.stop(config.daemon.shutdownGraceMs);
+    const hurry = (): void => void scheduler.stop(0);
+    options.stopNow?.addEventListener("abort", hurry, { once: true });
+    if (options.stopNow?.aborted === true) hurry();
+    await stopped;
+    options.stopNow?.removeEventListener("abort", hurry);
+    log.info("stopped");
+  }
+}
+
+async function reconcile(session: Session, scheduler: Scheduler, log: Log, signal: AbortSignal): Promise<void> {
+  try {
+    let plan = await planNow(session, { signal });
+    const first = plan.actions.filter((action) => action.kind === "create" || action.kind === "change");
+    for (const action of first) report(log, await performAction(session, action, signal));
+    // What was created changes what is due.
+    if (first.some(({ kind }) => kind === "create")) plan = await planNow(session, { signal });
+    for (const note of plan.notes) log[note.level === "info" ? "info" : "warn"](note.text);
+    recordAcceptance(session, plan);
+    scheduler.reconcile(session.config, plan);
+    for (const { job, timeMs } of scheduler.next()) log.debug(`next run of ${job}: ${new Date(timeMs).toISOString()}`);
+  } catch (error) {
+    if (signal.aborted) return;
+    log.error(`reconciling failed: ${asHoldfastError(error).message}`);
+  }
+}
+
+function report(log: Log, outcome: { readonly action: Action; readonly status: string; readonly summary: string; readonly error: HoldfastError | undefined }): void {
+  if (outcome.status === "failed") log.error(outcome.summary, { code: outcome.error?.code, hint: outcome.error?.hint });
+  else if (outcome.status === "held") log.warn(`held for approval: ${outcome.summary}`);
+  else log.info(outcome.summary);
+}
+
+async function execute(session: Session, due: StartedDue, signal: AbortSignal): Promise<RunStatus> {
+  const reason = `${due.reason}: ${due.why}`;
+  switch (due.kind) {
+    case "backup":
+      return (await runBackup(session, due.subject, { mode: due.mode, sources: due.sources, targets: due.targets, reason, signal })).status;
+    case "verify": {
+      const readData = due.config.jobs.get(due.subject)?.verify.readData ?? 0;
+      return (await runVerify(session, { targets: due.targets, jobs: [due.subject], snapshots: [], readData, reason, signal })).status;
+    }
+    case "prune": {
+      // Retention first: it decides what a prune may free. Both follow a plan made now, so that nothing stale is deleted.
+      const plan = await planNow(session, { signal });
+      for (const action of plan.actions)
+        if (action.kind === "retention" && action.target === due.subject && action.held === undefined && action.remove.length > 0) {
+          const outcome = await performAction(session, action, signal);
+          if (outcome.error !== undefined) throw outcome.error;
+        }
+      return (await runPrune(session, due.subject, { dryRun: false, immediate: false, reason, signal })).status;
+    }
+  }
+}
+
+function logEvent(log: Log, event: RunEvent): void {
+  switch (event.type) {
+    case "started":
+      log.info(`${event.kind} of ${event.subject} started`, { run: event.run });
+      break;
+    case "message":
+      log[event.level](event.text, { run: event.run });
+      break;
+    case "snapshot":
+      log.info(`snapshot ${event.snapshot.slice(0, 8)} taken of ${event.source} on ${event.targets.join(", ")}`, { run: event.run, snapshot: event.snapshot });
+      break;
+    case "ended":
+      if (event.error === undefined) log.info(`run ended: ${event.status}`, { run: event.run });
+      else log.error(`run ended: ${event.status}: ${event.error.message}`, { run: event.run, code: event.error.code, hint: event.error.hint });
+      break;
+    case "progress":
+      log.debug(`${event.progress.phase}: ${event.progress.filesDone} files, ${formatSize(event.progress.bytesDone)}`, { run: event.run });
+      break;
+  }
+}

@@ -1,0 +1,190 @@
+import { asHoldfastError, HoldfastError, type ErrorWire } from "../../base/errors.ts";
+import type { Progress, RunStatus } from "../../base/events.ts";
+import type { RunId } from "../../base/ids.ts";
+import type { JobConfig, JobMode, JobTargetConfig, SourceConfig } from "../../config/config.ts";
+import type { SnapshotInfo, Store, WriteRequest, WriteResult } from "../../formats/format.ts";
+import { formatOf } from "../../formats/registry.ts";
+import type { OpenSource } from "../../sources/source.ts";
+import { createSource } from "../sources.ts";
+import type { Session } from "../session.ts";
+import { chooseBaseline } from "./baseline.ts";
+import { snapshotStream } from "./snapshot-stream.ts";
+
+export interface BackupOptions {
+  /** Default: the job's. */
+  readonly mode?: JobMode | undefined;
+  /** Id of the snapshot that change detection uses, instead of the mode's choice. */
+  readonly baseline?: SnapshotInfo | undefined;
+  readonly description?: string;
+  readonly tags?: readonly string[];
+  readonly dryRun?: boolean;
+  /** Only these of the job's sources and targets. */
+  readonly sources?: readonly string[] | undefined;
+  readonly targets?: readonly string[] | undefined;
+  readonly run: RunId;
+  readonly onProgress: (progress: Progress) => void;
+  readonly onMessage: (level: "info" | "warn" | "error", text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** One source of a run: what each target got. */
+export interface SourceOutcome {
+  readonly source: string;
+  readonly snapshots: readonly { readonly target: string; readonly snapshot: SnapshotInfo }[];
+  readonly errors: readonly { readonly target: string | undefined; readonly error: ErrorWire }[];
+}
+
+export interface BackupResult {
+  readonly status: Extract<RunStatus, "success" | "partial" | "failed">;
+  readonly outcomes: readonly SourceOutcome[];
+  readonly error: HoldfastError | undefined;
+}
+
+/**
+ * Backs up a job's sources one after the other, each read once for all targets. A target or a source that fails does not
+ * stop the others. `failed` when a required target misses any source; `partial` when something could not be read, or a
+ * target that is not required failed. Rejects only when cancelled.
+ */
+export async function backupJob(session: Session, job: JobConfig, options: BackupOptions): Promise<BackupResult> {
+  const targets = job.targets.filter(({ target }) => options.targets?.includes(target.name) ?? true);
+  const sources = job.sources.filter(({ name }) => options.sources?.includes(name) ?? true);
+  const { open, closed } = await session.stores(targets.map(({ target }) => target.name));
+  for (const { error } of closed) options.onMessage("error", `${error.message}`);
+  const outcomes: SourceOutcome[] = [];
+  for (const source of sources) {
+    options.signal.throwIfAborted();
+    outcomes.push(await backupSource(session, job, source, open, closed, options));
+  }
+  return summarise(targets, outcomes);
+}
+
+async function backupSource(
+  session: Session,
+  job: JobConfig,
+  config: SourceConfig,
+  open: readonly Store[],
+  closed: readonly { readonly target: { readonly name: string }; readonly error: HoldfastError }[],
+  options: BackupOptions,
+): Promise<SourceOutcome> {
+  const errors: { target: string | undefined; error: ErrorWire }[] = closed.map(({ target, error }) => ({
+    target: target.name,
+    error: error.toWire(),
+  }));
+  const snapshots: { target: string; snapshot: SnapshotInfo }[] = [];
+  if (open.length === 0) return { source: config.name, snapshots, errors };
+  const take = (results: readonly WriteResult[]): void => {
+    for (const result of results)
+      if ("snapshot" in result) snapshots.push({ target: result.store, snapshot: result.snapshot });
+      else errors.push({ target: result.store, error: result.error.toWire() });
+  };
+  try {
+    const repositories = open.filter((store) => store.capabilities.incremental);
+    const archives = open.filter((store) => !store.capabilities.incremental);
+    if (repositories.length > 0) take(await writeLive(session, job, config, repositories, options));
+    const written = snapshots[0];
+    const reader = written === undefined ? undefined : repositories.find((store) => store.name === written.target);
+    for (const archive of archives) {
+      // The source is read once: where a repository got it, the archive is written from that snapshot.
+      if (written !== undefined && reader !== undefined) take(await writeFromSnapshot(session, job, config, archive, reader, written.snapshot, options));
+      else if (repositories.length === 0) take(await writeLive(session, job, config, [archive], options));
+    }
+  } catch (error) {
+    options.signal.throwIfAborted();
+    errors.push({ target: undefined, error: asHoldfastError(error).toWire() });
+  }
+  for (const { target, error } of errors)
+    options.onMessage("error", `${config.name}${target === undefined ? "" : ` → ${target}`}: ${error.message}${error.hint === undefined ? "" : ` (${error.hint})`}`);
+  for (const { snapshot } of snapshots.slice(0, 1)) {
+    for (const entry of snapshot.unreadable) options.onMessage("warn", `${config.name}: ${entry.path} could not be read: ${entry.message}`);
+    if (snapshot.unreadableCount > snapshot.unreadable.length)
+      options.onMessage("warn", `${config.name}: and ${snapshot.unreadableCount - snapshot.unreadable.length} more entries could not be read`);
+    if (snapshot.changedWhileRead > 0)
+      options.onMessage("warn", `${config.name}: ${snapshot.changedWhileRead} files changed while they were read, twice; their copies may not be consistent`);
+  }
+  return { source: config.name, snapshots, errors };
+}
+
+async function writeLive(session: Session, job: JobConfig, config: SourceConfig, stores: readonly Store[], options: BackupOptions): Promise<WriteResult[]> {
+  const source = createSource(config);
+  await using opened = await source.open({ signal: options.signal });
+  const request = await requestFor(session, job, config, stores, opened, options);
+  const first = stores[0] as Store;
+  return await (await formatOf(first.format)).write(stores, { ...request, profile: source.profile });
+}
+
+async function requestFor(
+  session: Session,
+  job: JobConfig,
+  config: SourceConfig,
+  stores: readonly Store[],
+  opened: OpenSource,
+  options: BackupOptions,
+): Promise<WriteRequest> {
+  const choice = await chooseBaseline(session.config.host, job, config, stores, options);
+  let bytes = 0;
+  return {
+    run: options.run,
+    host: session.config.host,
+    job: job.name,
+    source: config.name,
+    sourceType: config.type,
+    profile: "files",
+    mode: choice.mode,
+    baseline: choice.baseline,
+    previous: choice.previous,
+    stream: opened.stream,
+    finishSource: async () => {
+      await opened.finish();
+      if (job.maxSnapshotSizeBytes !== undefined && bytes > job.maxSnapshotSizeBytes)
+        throw new HoldfastError("source_changed", `Source ${config.name} has ${bytes} bytes, more than maxSnapshotSize allows (${job.maxSnapshotSizeBytes})`, {
+          hint: "Exclude what should not be there, or raise jobs.*.maxSnapshotSize. Nothing was committed.",
+        });
+      return opened.facts();
+    },
+    compression: job.compression,
+    grouping: config.grouping,
+    description: options.description ?? "",
+    tags: options.tags ?? [],
+    configDigest: session.config.digest,
+    gitCommit: session.surroundings.gitCommit,
+    toolVersion: session.surroundings.toolVersion,
+    dryRun: options.dryRun ?? false,
+    onProgress: (progress) => {
+      bytes = Math.max(bytes, progress.bytesTotal ?? progress.bytesDone);
+      options.onProgress(progress);
+    },
+    signal: options.signal,
+  };
+}
+
+async function writeFromSnapshot(
+  session: Session,
+  job: JobConfig,
+  config: SourceConfig,
+  archive: Store,
+  reader: Store,
+  snapshot: SnapshotInfo,
+  options: BackupOptions,
+): Promise<WriteResult[]> {
+  const stream = snapshotStream(reader, snapshot, options.signal);
+  const opened: OpenSource = { stream, facts: () => snapshot.facts, finish: async () => undefined, [Symbol.asyncDispose]: async () => undefined };
+  const request = await requestFor(session, job, config, [archive], opened, options);
+  return await (await formatOf(archive.format)).write([archive], request);
+}
+
+function summarise(targets: readonly JobTargetConfig[], outcomes: readonly SourceOutcome[]): BackupResult {
+  const required = new Set(targets.filter((one) => one.required).map(({ target }) => target.name));
+  let status: BackupResult["status"] = "success";
+  let error: HoldfastError | undefined;
+  for (const outcome of outcomes) {
+    for (const failure of outcome.errors) {
+      const fatal = failure.target === undefined || required.has(failure.target) || outcome.snapshots.length === 0;
+      if (fatal) {
+        status = "failed";
+        error ??= HoldfastError.fromWire(failure.error);
+      } else if (status === "success") status = "partial";
+    }
+    if (status === "success" && outcome.snapshots.some(({ snapshot }) => snapshot.status === "partial")) status = "partial";
+  }
+  return { status, outcomes, error };
+}

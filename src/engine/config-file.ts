@@ -1,0 +1,91 @@
+import { execFile } from "node:child_process";
+import { existsSync, globSync, readFileSync } from "node:fs";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { errnoOf, HoldfastError } from "../base/errors.ts";
+import { loadConfig, type LoadResult } from "../config/load.ts";
+
+export interface ConfigSurroundings {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  readonly hostName: string;
+  readonly home: string;
+  /** True for root: the defaults are then the system's folders. */
+  readonly isRoot: boolean;
+  readonly timezone: string;
+}
+
+/** The places a configuration is looked for, in order. */
+export function configCandidates(surroundings: ConfigSurroundings): string[] {
+  const { env, cwd, home } = surroundings;
+  if (env["HOLDFAST_CONFIG"] !== undefined && env["HOLDFAST_CONFIG"] !== "") return [resolve(cwd, env["HOLDFAST_CONFIG"])];
+  const xdg = env["XDG_CONFIG_HOME"] ?? join(home, ".config");
+  return [join(cwd, "holdfast.yaml"), join(xdg, "holdfast/config.yaml"), "/etc/holdfast/config.yaml"];
+}
+
+/** The configuration file to use: `given`, or the first candidate that exists. Rejects with `config_not_found`. */
+export function findConfigFile(given: string | undefined, surroundings: ConfigSurroundings): string {
+  if (given !== undefined) return resolve(surroundings.cwd, given);
+  const candidates = configCandidates(surroundings);
+  const found = candidates.find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  throw new HoldfastError("config_not_found", `There is no configuration: looked for ${candidates.join(", ")}`, {
+    hint: "`holdfast init` writes a starter file; or name one with --config.",
+  });
+}
+
+/** Reads a configuration and what it includes. What is wrong inside is in the result; a file that cannot be read rejects. */
+export function readConfigFile(path: string, surroundings: ConfigSurroundings, strict: boolean): LoadResult {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === "ENOENT")
+      throw new HoldfastError("config_not_found", `The configuration ${path} does not exist`, { hint: "`holdfast init` writes a starter file.", cause: error });
+    throw new HoldfastError("config_unreadable", `The configuration ${path} cannot be read (${code ?? "unknown error"})`, {
+      hint: code === "EISDIR" ? "It is a folder; name the file in it." : "Check its permissions.",
+      cause: error,
+    });
+  }
+  return loadConfig({
+    path,
+    text,
+    readInclude: readIncludes,
+    env: surroundings.env,
+    hostName: surroundings.hostName,
+    defaults: defaultFolders(surroundings),
+    strict,
+  });
+}
+
+function readIncludes(pattern: string, fromDir: string): { path: string; text: string }[] {
+  const absolute = isAbsolute(pattern) ? pattern : join(fromDir, pattern);
+  const paths = /[*?[{]/.test(pattern) ? globSync(absolute).toSorted() : existsSync(absolute) ? [absolute] : [];
+  return paths.map((path) => ({ path, text: readFileSync(path, "utf8") }));
+}
+
+/** State and cache: systemd's folders, else the system's for root, else XDG's. */
+function defaultFolders(surroundings: ConfigSurroundings): { stateDir: string; cacheDir: string; timezone: string } {
+  const { env, home, isRoot, timezone } = surroundings;
+  const folder = (systemd: string, system: string, xdg: string, fallback: string): string =>
+    env[systemd]?.split(":")[0] ?? (isRoot ? system : join(env[xdg] ?? join(home, fallback), "holdfast"));
+  return {
+    stateDir: folder("STATE_DIRECTORY", "/var/lib/holdfast", "XDG_STATE_HOME", ".local/state"),
+    cacheDir: folder("CACHE_DIRECTORY", "/var/cache/holdfast", "XDG_CACHE_HOME", ".cache"),
+    timezone,
+  };
+}
+
+/** Commit of the git work tree that holds the configuration, with `-dirty` when the file differs from it; undefined outside of one. */
+export async function gitCommitOf(path: string): Promise<string | undefined> {
+  const git = async (...args: string[]): Promise<string> =>
+    (await promisify(execFile)("git", ["-C", dirname(path), ...args], { timeout: 5000 })).stdout.trim();
+  try {
+    const commit = await git("rev-parse", "HEAD");
+    const tracked = await git("status", "--porcelain", "--", path);
+    return tracked === "" ? commit : `${commit}-dirty`;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,78 @@
+import { asHoldfastError, HoldfastError, type ErrorWire } from "../base/errors.ts";
+import type { Progress, RunKind, RunStatus } from "../base/events.ts";
+import { asRunId, type RunId } from "../base/ids.ts";
+import { randomHex } from "../base/random.ts";
+import type { Session } from "./session.ts";
+
+/** What a running operation may say. */
+export interface RunContext {
+  readonly run: RunId;
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: Progress) => void;
+  readonly onMessage: (level: "info" | "warn" | "error", text: string) => void;
+}
+
+/** How an operation ended, with its result where it got that far. */
+export interface RunOutcome<Result> {
+  readonly run: RunId;
+  readonly status: RunStatus;
+  readonly error: HoldfastError | undefined;
+  readonly result: Result | undefined;
+  readonly durationMs: number;
+}
+
+export interface RunDescription {
+  readonly kind: RunKind;
+  /** The job, target or snapshot it is about. */
+  readonly subject: string;
+  readonly reason?: string | undefined;
+  readonly targets?: readonly string[] | undefined;
+}
+
+/**
+ * Runs `act` as a Run: recorded before it starts, its messages kept, its end recorded with a status whatever happens.
+ * Never rejects: a failure is in the outcome. `act` returns its status and what to keep as statistics.
+ */
+export async function performRun<Result>(
+  session: Session,
+  description: RunDescription,
+  signal: AbortSignal,
+  act: (context: RunContext) => Promise<{
+    readonly status: RunStatus;
+    readonly result: Result;
+    readonly error?: HoldfastError | undefined;
+    readonly statistics?: Readonly<Record<string, unknown>>;
+  }>,
+): Promise<RunOutcome<Result>> {
+  const { clock, random, listener } = session.surroundings;
+  const run = asRunId(randomHex(random, 16));
+  const startedMs = clock.now();
+  const started = clock.monotonic();
+  session.state.startRun({ id: run, kind: description.kind, subject: description.subject, startedMs, reason: description.reason, targets: description.targets });
+  listener({ type: "started", run, kind: description.kind, subject: description.subject, time: startedMs });
+  const context: RunContext = {
+    run,
+    signal,
+    onProgress: (progress) => listener({ type: "progress", run, progress }),
+    onMessage: (level, text) => {
+      session.state.log(run, level, text, clock.now());
+      listener({ type: "message", run, level, text });
+    },
+  };
+  let status: RunStatus;
+  let error: HoldfastError | undefined;
+  let result: Result | undefined;
+  let statistics: Readonly<Record<string, unknown>> | undefined;
+  try {
+    signal.throwIfAborted();
+    ({ status, result, error, statistics } = await act(context));
+  } catch (thrown) {
+    error = asHoldfastError(thrown);
+    status = signal.aborted ? "cancelled" : "failed";
+  }
+  const time = clock.now();
+  const wire: ErrorWire | undefined = error?.toWire();
+  session.state.endRun(run, { status, endedMs: time, error: wire, statistics });
+  listener({ type: "ended", run, status, time, ...(wire && { error: wire }) });
+  return { run, status, error, result, durationMs: clock.monotonic() - started };
+}

@@ -1,0 +1,190 @@
+import type { Clock } from "../base/clock.ts";
+import { asHoldfastError, HoldfastError } from "../base/errors.ts";
+import type { RunListener } from "../base/events.ts";
+import type { Randomness } from "../base/random.ts";
+import type { Config, JobConfig, TargetConfig } from "../config/config.ts";
+import type { Format, Store, StoreOptions } from "../formats/format.ts";
+import { formatOf } from "../formats/registry.ts";
+import { locationOf } from "../plan/changes.ts";
+import type { State } from "../state/state.ts";
+import { accessBySpec, type TargetAccess } from "../targets/access.ts";
+import { kdfChoice, unlockingForNew, unlockings } from "./encryption.ts";
+import type { SecretContext } from "./secrets.ts";
+
+/** What surrounds a session: everything the engine would otherwise take from the process. */
+export interface Surroundings extends SecretContext {
+  readonly clock: Clock;
+  readonly random: Randomness;
+  readonly toolVersion: string;
+  /** Text of the configuration files before interpolation, kept when it is accepted. */
+  readonly configText: string;
+  /** Git commit of the configuration's work tree, when it lies in one. */
+  readonly gitCommit: string | undefined;
+  readonly listener: RunListener;
+  /** Another way to a target; tests put memory targets here. */
+  readonly accessFor?: (target: TargetConfig) => TargetAccess | undefined;
+  /** Bytes after which a pack is closed; tests make them small. */
+  readonly packBytes?: number;
+}
+
+/** A store that could not be opened, and why. */
+export interface ClosedStore {
+  readonly target: TargetConfig;
+  readonly error: HoldfastError;
+}
+
+/**
+ * One configuration at work: its state and the stores opened so far. Opens each target at most once and checks it against
+ * its pin. Disposing closes the stores; the state belongs to whoever made it.
+ */
+export class Session implements AsyncDisposable {
+  readonly config: Config;
+  readonly state: State;
+  readonly surroundings: Surroundings;
+  readonly #stores = new Map<string, Promise<Store>>();
+
+  constructor(config: Config, state: State, surroundings: Surroundings) {
+    this.config = config;
+    this.state = state;
+    this.surroundings = surroundings;
+  }
+
+  target(name: string): TargetConfig {
+    const target = this.config.targets.get(name);
+    if (target === undefined)
+      throw new HoldfastError("name_unknown", `There is no target ${name}`, {
+        hint: `The configuration has: ${[...this.config.targets.keys()].join(", ") || "none"}.`,
+      });
+    return target;
+  }
+
+  job(name: string): JobConfig {
+    const job = this.config.jobs.get(name);
+    if (job === undefined)
+      throw new HoldfastError("name_unknown", `There is no job ${name}`, {
+        hint: `The configuration has: ${[...this.config.jobs.keys()].join(", ") || "none"}.`,
+      });
+    return job;
+  }
+
+  /** The open store of a target. Rejects with `repository_missing`, `repository_changed`, `key_wrong`, or what the target says. */
+  async store(name: string): Promise<Store> {
+    const target = this.target(name);
+    let store = this.#stores.get(name);
+    if (store === undefined) {
+      store = this.#open(target);
+      this.#stores.set(name, store);
+      // A failure is not kept: the disk may be mounted by the next call.
+      store.catch(() => this.#stores.delete(name));
+    }
+    return await store;
+  }
+
+  /** Every store that opens among `names` (default: all targets), and why the others do not. */
+  async stores(names: readonly string[] = [...this.config.targets.keys()]): Promise<{ open: Store[]; closed: ClosedStore[] }> {
+    const open: Store[] = [];
+    const closed: ClosedStore[] = [];
+    const results = await Promise.allSettled(names.map((name) => this.store(name)));
+    results.forEach((result, i) => {
+      if (result.status === "fulfilled") open.push(result.value);
+      else closed.push({ target: this.target(names[i] as string), error: asHoldfastError(result.reason) });
+    });
+    return { open, closed };
+  }
+
+  /** Makes the store of a target that has none, and pins it. Targets of one configuration share a lineage. */
+  async create(name: string, options: { readonly recreate: boolean }): Promise<Store> {
+    const target = this.target(name);
+    const pinned = this.state.pin(target.name, locationOf(target));
+    if (pinned !== undefined && !options.recreate) throw changed(target, "it held a repository before and is empty now");
+    const format = await formatOf(target.format.kind);
+    const store = await this.#withAccess(target, true, async (storeOptions) => {
+      if (await format.exists(storeOptions))
+        throw new HoldfastError("repository_exists", `Target ${name} already holds a repository`, {
+          hint: "Nothing was changed. To begin anew, move it away first.",
+        });
+      const { encryption } = target;
+      if (encryption === undefined) return await format.create(storeOptions, undefined, undefined, []);
+      const unlocking = await unlockingForNew(encryption, this.surroundings, this.surroundings.random);
+      const kin = (await this.stores([...this.config.targets.keys()].filter((other) => other !== name))).open;
+      return await format.create(storeOptions, unlocking, kdfChoice(encryption), kin);
+    });
+    this.#stores.set(name, Promise.resolve(store));
+    this.#pin(target, store);
+    return store;
+  }
+
+  async #open(target: TargetConfig): Promise<Store> {
+    const format: Format = await formatOf(target.format.kind);
+    const pinned = this.state.pin(target.name, locationOf(target)) !== undefined;
+    // A folder that is not there is a new target, unless something was seen in it before: then its disk is missing.
+    const store = await this.#withAccess(target, !pinned, async (options) => {
+      if (!(await format.exists(options))) {
+        if (pinned) throw changed(target, "it held a repository before and is empty now");
+        throw new HoldfastError("repository_missing", `Target ${target.name} holds no repository yet`, {
+          hint: "`holdfast apply` creates it. If there should be one, check the path and that its disk is mounted.",
+        });
+      }
+      return await format.open(options, await unlockings(target.encryption, this.surroundings));
+    });
+    try {
+      this.#checkPin(target, store);
+    } catch (error) {
+      await store[Symbol.asyncDispose]();
+      throw error;
+    }
+    return store;
+  }
+
+  /** Runs `act` with access to the target, which is released when `act` fails; the store owns it afterwards. */
+  async #withAccess(target: TargetConfig, create: boolean, act: (options: StoreOptions) => Promise<Store>): Promise<Store> {
+    const access = this.surroundings.accessFor?.(target) ?? (await accessBySpec(specOf(target, create)));
+    try {
+      return await act({
+        name: target.name,
+        access,
+        clock: this.surroundings.clock,
+        random: this.surroundings.random,
+        host: this.config.host,
+        appendOnly: target.appendOnly,
+        packBytes: this.surroundings.packBytes,
+      });
+    } catch (error) {
+      await access[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  #checkPin(target: TargetConfig, store: Store): void {
+    const pin = this.state.pin(target.name, locationOf(target));
+    if (pin !== undefined && store.identity !== undefined) {
+      const { repository } = store.identity;
+      if (pin.repository !== repository)
+        throw changed(target, `it holds repository ${repository.slice(0, 8)}…, not ${pin.repository.slice(0, 8)}… as before`);
+      if (store.identity.generation < pin.generation) throw changed(target, "its keyring is older than the one seen before: the target was rolled back");
+    }
+    this.#pin(target, store);
+  }
+
+  #pin(target: TargetConfig, store: Store): void {
+    if (store.identity === undefined) return;
+    this.state.setPin({ target: target.name, location: locationOf(target), ...store.identity }, this.surroundings.clock.now());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const stores = await Promise.allSettled(this.#stores.values());
+    this.#stores.clear();
+    await Promise.allSettled(stores.map((result) => (result.status === "fulfilled" ? result.value[Symbol.asyncDispose]() : undefined)));
+  }
+}
+
+function specOf(target: TargetConfig, create: boolean): Parameters<typeof accessBySpec>[0] {
+  return { driver: "local", path: target.path, create, ...(target.requireMount !== undefined && { requireMount: target.requireMount }) };
+}
+
+function changed(target: TargetConfig, what: string): HoldfastError {
+  return new HoldfastError("repository_changed", `Target ${target.name} is not what it was: ${what}`, {
+    hint: "Check that the right disk is mounted at the right place. If the repository is really gone and a new one shall begin: `holdfast apply --allow recreate`.",
+    data: { target: target.name },
+  });
+}

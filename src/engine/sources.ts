@@ -1,0 +1,14 @@
+import type { SourceConfig } from "../config/config.ts";
+import { createCommandSource } from "../sources/command/command-source.ts";
+import { createFilesSource } from "../sources/files/files-source.ts";
+import type { Source } from "../sources/source.ts";
+
+/** The source that a configuration describes. */
+export function createSource(config: SourceConfig): Source {
+  switch (config.type) {
+    case "files":
+      return createFilesSource(config);
+    case "command":
+      return createCommandSource(config);
+  }
+}

@@ -1,0 +1,87 @@
+import type { DatabaseSync } from "node:sqlite";
+
+/** Each migration once, in order; the number of those applied is the schema version. Never edit one that was released. */
+const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    started_ms INTEGER NOT NULL,
+    ended_ms INTEGER,
+    status TEXT,
+    reason TEXT,
+    targets TEXT,
+    error TEXT,
+    statistics TEXT,
+    boot_id TEXT NOT NULL,
+    pid_namespace TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    process_start TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX runs_by_start ON runs (started_ms);
+  CREATE INDEX runs_by_subject ON runs (subject, started_ms);
+  CREATE TABLE run_logs (
+    run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    time_ms INTEGER NOT NULL,
+    level TEXT NOT NULL,
+    text TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX run_logs_by_run ON run_logs (run);
+  CREATE INDEX run_logs_by_time ON run_logs (time_ms);
+  CREATE TABLE pins (
+    target TEXT NOT NULL,
+    location TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    keyring TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    pinned_ms INTEGER NOT NULL,
+    PRIMARY KEY (target, location)
+  ) STRICT;
+  CREATE TABLE configs (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest TEXT NOT NULL,
+    accepted_ms INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    targets TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE pending_approvals (
+    plan TEXT PRIMARY KEY,
+    since_ms INTEGER NOT NULL,
+    text TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE pauses (
+    job TEXT PRIMARY KEY,
+    since_ms INTEGER NOT NULL
+  ) STRICT;
+  `,
+];
+
+/** The version this program writes. */
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+/** The version of an open database; 0 when it is new. */
+export function schemaVersion(database: DatabaseSync): number {
+  database.exec("CREATE TABLE IF NOT EXISTS schema (version INTEGER NOT NULL) STRICT");
+  const row = database.prepare("SELECT max(version) AS version FROM schema").get();
+  return Number(row?.["version"] ?? 0);
+}
+
+/** Brings a database up to this program's version, in one transaction for each step. Does nothing to a newer one. */
+export function migrate(database: DatabaseSync): void {
+  for (;;) {
+    database.exec("BEGIN IMMEDIATE");
+    try {
+      const version = schemaVersion(database);
+      if (version < MIGRATIONS.length) {
+        database.exec(MIGRATIONS[version] as string);
+        database.prepare("INSERT INTO schema (version) VALUES (?)").run(version + 1);
+      }
+      database.exec("COMMIT");
+      if (version >= MIGRATIONS.length - 1) return;
+    } catch (error) {
+      if (database.isTransaction) database.exec("ROLLBACK");
+      throw error;
+    }
+  }
+}
