@@ -1,5 +1,6 @@
 import * as crypto from "node:crypto";
 import { strict as assert } from "node:assert";
+import { freeBytes } from "../base/buffers.ts";
 import { HoldfastError } from "../base/errors.ts";
 import { ByteReader, ByteWriter } from "./binary.ts";
 
@@ -127,7 +128,9 @@ export function seal(input: SealInput): Buffer {
   cipher.setAAD(associatedData(input.repositoryId, header));
   const sealed = Buffer.allocUnsafeSlow(plain.length + SEAL_OVERHEAD_BYTES);
   sealed.set(salt, 0);
-  sealed.set(cipher.update(plain), SALT_BYTES);
+  const text = cipher.update(plain);
+  sealed.set(text, SALT_BYTES);
+  if (text.length > Buffer.poolSize) freeBytes(text);
   cipher.final();
   sealed.set(cipher.getAuthTag(), SALT_BYTES + plain.length);
   return sealed;

@@ -1,15 +1,33 @@
 import { HoldfastError } from "../base/errors.ts";
-import type { SnapshotInfo, Store, Annotation, PruneReport } from "../formats/format.ts";
+import type { SnapshotInfo, Store, Annotation, KdfChoice, KeySlots, PruneReport, RepairReport, Unlocking } from "../formats/format.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { LogQuery, LogRecord, RunQuery, RunRecord, State } from "../state/state.ts";
 import type { Config } from "../config/config.ts";
 import { applyNow, planNow, runBackup, type ApplyResult, type PlanRequest, type RunBackupOptions } from "./apply.ts";
 import type { BackupResult } from "./backup/backup.ts";
 import { runPrune, type RunPruneOptions } from "./prune/prune.ts";
-import type { RunOutcome } from "./runs.ts";
+import { kdfChoice, unlockings } from "./encryption.ts";
+import type { RestoreAction } from "./restore/restore.ts";
+import { planRestoreRun, rollbackRestore, runRestore, type RestoreResult, type RunRestoreOptions } from "./restore/run.ts";
+import { performRun, type RunOutcome } from "./runs.ts";
 import { Session, type Surroundings } from "./session.ts";
 import { listAllSnapshots, selectSnapshot, type SnapshotFilter, type SnapshotListing, type SnapshotSelector } from "./snapshots.ts";
 import { runVerify, type RunVerifyOptions, type TargetReports } from "./verify/verify.ts";
+
+/** Sizes of one target. */
+export interface TargetStats {
+  readonly target: string;
+  readonly error: HoldfastError | undefined;
+  readonly snapshots: number;
+  readonly objects: number;
+  /** Bytes of all objects. */
+  readonly storedBytes: number;
+  readonly freeBytes: number | undefined;
+  /** Logical bytes of the newest snapshot of each series. */
+  readonly sourceBytes: number;
+  /** Logical bytes of all snapshots together: what copies without deduplication would take. */
+  readonly totalSourceBytes: number;
+}
 
 /**
  * Holdfast as a library: one configuration with its state, and every operation on it. Operations that take long are runs:
@@ -79,6 +97,69 @@ export class Holdfast implements AsyncDisposable {
       if (own !== undefined) await store.annotate(own, annotation, signal);
     }
     return (await this.select({ id: info.id }, signal)).info;
+  }
+
+  restore(options: RunRestoreOptions): Promise<RunOutcome<RestoreResult>> {
+    return runRestore(this.session, options);
+  }
+
+  /** What a restore would do; changes nothing. */
+  planRestore(options: RunRestoreOptions, each?: (actions: readonly RestoreAction[]) => void): ReturnType<typeof planRestoreRun> {
+    return planRestoreRun(this.session, options, each);
+  }
+
+  /** Returns live data to what it was before restore `run`. */
+  rollback(run: string, options: Pick<RunRestoreOptions, "confirmedLive" | "signal" | "verify">): Promise<RunOutcome<RestoreResult>> {
+    return rollbackRestore(this.session, run, options);
+  }
+
+  /** Mends one target: rebuilds its index when needed, marks what is unreadable so that the next backup stores it again. */
+  repair(target: string, options: { readonly index: boolean; readonly readData: boolean; readonly signal: AbortSignal }): Promise<RunOutcome<RepairReport>> {
+    return performRun(this.session, { kind: "repair", subject: target, targets: [target] }, options.signal, async (context) => {
+      const store = await this.session.store(target);
+      const result = await store.repair({ ...options, onProgress: context.onProgress });
+      for (const action of result.actions) context.onMessage("info", `${target}: ${action}`);
+      return { status: "success", result, statistics: { ...result } };
+    });
+  }
+
+  /** The key slots of a target. Rejects with `unsupported` for one without encryption. */
+  async keySlots(target: string): Promise<KeySlots> {
+    const { keySlots } = await this.session.store(target);
+    if (keySlots === undefined) throw new HoldfastError("unsupported", `Target ${target} is not encrypted and has no keys`);
+    return keySlots;
+  }
+
+  /** The ways into a target that the configuration declares now, the current one first. */
+  unlockings(target: string): Promise<Unlocking[]> {
+    return unlockings(this.session.target(target).encryption, this.session.surroundings);
+  }
+
+  /** How a new password slot of a target derives its key, as the configuration says. */
+  kdf(target: string): KdfChoice | undefined {
+    const { encryption } = this.session.target(target);
+    return encryption === undefined ? undefined : kdfChoice(encryption);
+  }
+
+  /** What each target holds: objects, bytes, snapshots, free space. */
+  async stats(signal?: AbortSignal): Promise<TargetStats[]> {
+    const { open, closed } = await this.session.stores();
+    const all: TargetStats[] = [];
+    for (const store of open) {
+      const [capacity, snapshots] = [await store.capacity(signal), await store.snapshots({ signal })];
+      const newest = new Map(snapshots.map((one) => [`${one.host}/${one.job}/${one.source}`, one]));
+      all.push({
+        target: store.name,
+        error: undefined,
+        snapshots: snapshots.length,
+        ...capacity,
+        sourceBytes: [...newest.values()].reduce((sum, { sourceBytes }) => sum + sourceBytes, 0),
+        totalSourceBytes: snapshots.reduce((sum, { sourceBytes }) => sum + sourceBytes, 0),
+      });
+    }
+    for (const { target, error } of closed)
+      all.push({ target: target.name, error, snapshots: 0, storedBytes: 0, objects: 0, freeBytes: undefined, sourceBytes: 0, totalSourceBytes: 0 });
+    return all;
   }
 
   runs(query: RunQuery = {}): RunRecord[] {

@@ -1,5 +1,6 @@
 import { HoldfastError } from "../base/errors.ts";
 import type { SnapshotInfo, Store } from "../formats/format.ts";
+import { PRE_RESTORE_TAG } from "../plan/retention.ts";
 import type { ClosedStore, Session } from "./session.ts";
 
 /** A snapshot and the targets that hold it. */
@@ -75,7 +76,8 @@ export async function selectSnapshot(
 }
 
 function latest(session: Session, rows: readonly SnapshotRow[], selector: SnapshotSelector): SnapshotRow {
-  const before = rows.filter(({ info }) => selector.atMs === undefined || info.timeMs <= selector.atMs);
+  // A safety copy holds what a restore was about to change: it is only ever meant by its id.
+  const before = rows.filter(({ info }) => (selector.atMs === undefined || info.timeMs <= selector.atMs) && !info.tags.includes(PRE_RESTORE_TAG));
   const own = before.filter(({ info }) => selector.host !== undefined || info.host === session.config.host);
   const newest = own.at(-1);
   if (newest === undefined)

@@ -220,6 +220,49 @@ export interface PruneReport {
   readonly notes: readonly string[];
 }
 
+export interface RepairOptions {
+  /** Rebuild the index even when nothing seems wrong with it. */
+  readonly index: boolean;
+  /** Read every pack, and mark those that cannot be read. */
+  readonly readData: boolean;
+  readonly onProgress: (progress: Progress) => void;
+  readonly signal: AbortSignal;
+}
+
+export interface RepairReport {
+  /** What was done and found, for people; empty when nothing was wrong. */
+  readonly actions: readonly string[];
+  readonly indexRebuilt: boolean;
+  /** Packs newly marked as damaged. */
+  readonly packsMarked: readonly string[];
+  readonly packsRead: number;
+}
+
+export interface KeySlot {
+  /** 32 hex digits. */
+  readonly id: string;
+  readonly label: string;
+  readonly created: string;
+  /** `argon2id`, `scrypt`, `pbkdf2`, `keyfile`; undefined for a slot that cannot be read. */
+  readonly function: string | undefined;
+  readonly problem: string | undefined;
+  /** True for the slot that opened this store. */
+  readonly inUse: boolean;
+}
+
+/** The ways into an encrypted store. Every change writes first, opens with what it wrote, and only then deletes. */
+export interface KeySlots {
+  list(signal?: AbortSignal): Promise<KeySlot[]>;
+  /** Adds a way in and returns its id. */
+  add(unlocking: Unlocking, kdf: KdfChoice | undefined, label: string, signal?: AbortSignal): Promise<string>;
+  /** Removes one, after `proof` has opened another. Rejects with `key_last` for the only one. */
+  remove(id: string, proof: Unlocking, signal?: AbortSignal): Promise<void>;
+  /** A new master key for everything written from now on. */
+  newEpoch(signal?: AbortSignal): Promise<number>;
+  /** One printable page. `where` says where the target is. */
+  recoveryKit(options: { readonly slot?: string | undefined; readonly where: string; readonly signal?: AbortSignal | undefined }): Promise<string>;
+}
+
 /** A change to what is said of a snapshot. */
 export interface Annotation {
   readonly addTags?: readonly string[];
@@ -321,6 +364,12 @@ export interface Store extends AsyncDisposable {
   verify(options: VerifyOptions): Promise<VerifyReport>;
 
   prune(options: PruneOptions): Promise<PruneReport>;
+
+  /** Mends what can be mended without the source. Rejects with `unsupported` where there is nothing to mend. */
+  repair(options: RepairOptions): Promise<RepairReport>;
+
+  /** Its key slots; undefined where it is not encrypted. */
+  readonly keySlots: KeySlots | undefined;
 
   capacity(signal?: AbortSignal): Promise<{ readonly storedBytes: number; readonly objects: number; readonly freeBytes: number | undefined }>;
 }

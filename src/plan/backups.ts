@@ -6,6 +6,7 @@ import { formatDuration } from "../base/duration.ts";
 import type { Config, JobConfig, JobMode } from "../config/config.ts";
 import { isReadable } from "./observed.ts";
 import type { Observed, ObservedRun, ObservedTarget } from "./observed.ts";
+import { PRE_RESTORE_TAG } from "./retention.ts";
 import type { BackupAction, PlanNote, PlanOptions, ScheduleSlot } from "./plan.ts";
 import { formatWall } from "./zone.ts";
 
@@ -122,6 +123,8 @@ function pairOf(config: Config, job: JobConfig, observed: Observed, source: stri
   let newestMs: number | undefined;
   for (const one of there.snapshots) {
     if (one.host !== config.host || one.source !== source || !names.has(one.job)) continue;
+    // A safety copy holds what a restore was about to change, not the source.
+    if (one.tags.includes(PRE_RESTORE_TAG)) continue;
     // A snapshot from the future came from a wrong clock: it must not keep a job waiting until then.
     if (one.timeMs > nowMs + config.guards.clockMs) continue;
     newestMs = Math.max(newestMs ?? -Infinity, one.timeMs);

@@ -198,7 +198,7 @@ describe("limits and places", () => {
   });
 
   test("there are at most 1,000 problems", () => {
-    const many = loadText(`version: 1\n${"k: 1\n".repeat(3000)}host: "${"${".repeat(3000)}"\n`);
+    const many = loadText(`version: 1\n${"k: 1\n".repeat(3000)}host: "${"${".repeat(500)}"\n`);
     expect(many.config).toBeUndefined();
     expect(many.problems).toHaveLength(1000);
   });

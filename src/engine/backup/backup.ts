@@ -139,7 +139,7 @@ async function requestFor(
         throw new HoldfastError("source_changed", `Source ${config.name} has ${bytes} bytes, more than maxSnapshotSize allows (${job.maxSnapshotSizeBytes})`, {
           hint: "Exclude what should not be there, or raise jobs.*.maxSnapshotSize. Nothing was committed.",
         });
-      return opened.facts();
+      return config.type === "files" ? { ...opened.facts(), roots: config.paths } : opened.facts();
     },
     compression: job.compression,
     grouping: config.grouping,

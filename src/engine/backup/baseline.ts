@@ -1,6 +1,7 @@
 import { HoldfastError } from "../../base/errors.ts";
 import type { SnapshotId } from "../../base/ids.ts";
 import type { JobConfig, JobMode, SourceConfig } from "../../config/config.ts";
+import { PRE_RESTORE_TAG } from "../../plan/retention.ts";
 import type { SnapshotInfo, Store } from "../../formats/format.ts";
 
 export interface BaselineChoice {
@@ -25,7 +26,8 @@ export async function chooseBaseline(
   const series = new Map<string, SnapshotInfo>();
   for (const store of stores)
     for (const snapshot of await store.snapshots({ signal: options.signal }))
-      if (snapshot.host === host && names.has(snapshot.job) && snapshot.source === source.name) series.set(snapshot.id, snapshot);
+      if (snapshot.host === host && names.has(snapshot.job) && snapshot.source === source.name && !snapshot.tags.includes(PRE_RESTORE_TAG))
+        series.set(snapshot.id, snapshot);
   const sorted = [...series.values()].sort((a, b) => a.timeMs - b.timeMs);
   const previous = sorted.at(-1)?.id;
   const mode = options.mode ?? job.mode;

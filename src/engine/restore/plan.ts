@@ -41,6 +41,16 @@ export async function* planRestore(request: RestoreRequest, signal: AbortSignal)
   yield* new Planner(request, live, signal).run();
 }
 
+/** The entry that `request` names. Rejects with `path_missing`. */
+export async function wantedEntry(request: Pick<RestoreRequest, "store" | "snapshot" | "path">, signal: AbortSignal): Promise<SnapshotEntry> {
+  const { store, snapshot, path } = request;
+  const wanted = await store.lookup(snapshot, path, signal);
+  if (wanted !== undefined) return wanted;
+  throw new HoldfastError("path_missing", `Snapshot ${snapshot.id.slice(0, 8)} has no ${pathText(path)}`, {
+    hint: "List a folder with `holdfast ls`, or search with `holdfast find`.",
+  });
+}
+
 /** Runs a plan to its end and counts; `each` sees every batch. */
 export async function summarisePlan(
   request: RestoreRequest,
@@ -151,17 +161,13 @@ class Planner {
 
   /** Puts the folders on the stack that lead to what is restored. */
   async #begin(): Promise<void> {
-    const { store, snapshot, path, destination } = this.#request;
-    const wanted = await store.lookup(snapshot, path, this.#signal);
-    if (wanted === undefined)
-      throw new HoldfastError("path_missing", `Snapshot ${snapshot.id.slice(0, 8)} has no ${pathText(path)}`, {
-        hint: "List a folder with `holdfast ls`, or search with `holdfast find`.",
-      });
+    const { store, snapshot, destination } = this.#request;
+    const wanted = await wantedEntry(this.#request, this.#signal);
     const isFolder = wanted.entry.type === "directory";
     if (destination.kind === "folder") {
       const origin = originOf(wanted);
       if (isFolder) this.#push(wanted, "", origin, this.#live === undefined ? undefined : ROOT_EXISTS, { way: this.#isWay(origin) });
-      else this.#pushOne(undefined, "", splitPath(origin).parent, wanted);
+      else this.#pushOne(undefined, "", splitPath(origin).parent, wanted, this.#live !== undefined);
       return;
     }
     const names = originOf(wanted) === "" ? [] : originOf(wanted).split("/");
@@ -177,23 +183,22 @@ class Planner {
     }
     for (const [depth, above] of chain.entries()) {
       const origin = names.slice(0, depth).join("/");
-      const exists = depth === 0 ? ROOT_EXISTS : this.#folderAt(origin);
+      const exists = depth === 0 || this.#folderAt(origin);
       if (exists === "conflict") return;
       this.#pushOne(above, origin, origin, chain[depth + 1] ?? wanted, exists);
     }
   }
 
-  #folderAt(path: string): PosixStat | undefined | "conflict" {
+  #folderAt(path: string): boolean | "conflict" {
     const { parent, name } = splitPath(path);
     const stat = this.#stack.at(-1)?.exists === true ? this.#stat(parent, name) : undefined;
-    if (stat === undefined || (stat.mode & constants.S_IFMT) === constants.S_IFDIR) return stat;
+    if (stat === undefined || (stat.mode & constants.S_IFMT) === constants.S_IFDIR) return stat !== undefined;
     this.#conflict(path, stat, "folder");
     return "conflict";
   }
 
   /** A folder of which one entry alone is restored. */
-  #pushOne(entry: SnapshotEntry | undefined, path: string, origin: string, child: SnapshotEntry, stat?: PosixStat): void {
-    const exists = path === "" ? this.#live !== undefined : stat !== undefined;
+  #pushOne(entry: SnapshotEntry | undefined, path: string, origin: string, child: SnapshotEntry, exists: boolean): void {
     this.#stack.push({
       entry,
       path,
@@ -202,7 +207,7 @@ class Planner {
       exists,
       replaces: false,
       settle: !exists && entry !== undefined && origin !== "",
-      included: true,
+      included: this.#include === undefined,
       batches: emptyIterator(),
       batch: [child],
       next: 0,
@@ -241,7 +246,15 @@ class Planner {
     const included = frame.included || this.#include === undefined || this.#include.match(text, isFolder) >= 0;
     if (!included && !isFolder) return;
     const path = joinPath(frame.path, name);
-    const stat = frame.exists ? this.#stat(frame.path, name) : undefined;
+    let stat: PosixStat | undefined;
+    try {
+      stat = frame.exists ? this.#stat(frame.path, name) : undefined;
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      this.#need();
+      this.#out.push({ act: "conflict", path, error });
+      return;
+    }
     if (isFolder) this.#visitFolder(entry, path, origin, stat, included);
     else this.#visitEntry(frame, entry, path, name, stat);
   }
@@ -413,8 +426,9 @@ class Planner {
 
 const ROOT_EXISTS = "exists";
 
-async function* emptyIterator(): AsyncGenerator<readonly SnapshotEntry[], void, undefined> {
-  // A folder of which one entry alone is restored lists nothing.
+/** A folder of which one entry alone is restored lists nothing more. */
+function emptyIterator(): AsyncIterator<readonly SnapshotEntry[]> {
+  return { next: async () => ({ done: true, value: undefined }) };
 }
 
 function originOf(entry: SnapshotEntry): string {

@@ -5,8 +5,11 @@ import type {
   ContentFeed,
   Format,
   KdfChoice,
+  KeySlots,
   PruneOptions,
   PruneReport,
+  RepairOptions,
+  RepairReport,
   SnapshotEntry,
   SnapshotInfo,
   Store,
@@ -18,7 +21,7 @@ import type {
   WriteRequest,
   WriteResult,
 } from "../format.ts";
-import { DEFAULT_PASSWORD_KDF } from "./keys/kdf.ts";
+import { DEFAULT_PASSWORD_KDF, KEYFILE_KDF } from "./keys/kdf.ts";
 import { SnapshotReader } from "./read/snapshot-reader.ts";
 import { readRepositoryId, Repository } from "./repository.ts";
 import { deleteSnapshots } from "./snapshots/delete-snapshots.ts";
@@ -184,15 +187,55 @@ export class RepositoryStore implements Store {
   }
 
   async verify(options: VerifyOptions): Promise<VerifyReport> {
-    const { verifyRepository } = await import("./verify/verify-repository.ts");
+    const { verifyRepository } = await import("./verify/verify.ts");
     return await verifyRepository(this.repository, options);
   }
 
   async prune(options: PruneOptions): Promise<PruneReport> {
-    const { pruneRepository } = await import("./prune/perform.ts");
+    const { pruneRepository } = await import("./prune/prune.ts");
     const report = await pruneRepository(this.repository, options);
     if (!options.dryRun) await putPolicyNote(this.repository, { kind: "prune" }, options.signal);
     return report;
+  }
+
+  async repair(options: RepairOptions): Promise<RepairReport> {
+    const { repairRepository } = await import("./repair/repair.ts");
+    const { index, readData, onProgress, signal } = options;
+    const report = await repairRepository(this.repository, { index, packs: readData ? "all" : [], onProgress, signal });
+    const { rebuilt, reasons, marked, packsRead } = report;
+    const actions: string[] = [];
+    if (rebuilt !== undefined) {
+      actions.push(`rebuilt the index of ${rebuilt.packs} packs (${reasons.join("; ")})`);
+      for (const { id, message } of rebuilt.unreadable) actions.push(`the directory of pack ${id} cannot be read: ${message}`);
+    }
+    for (const { id, problems } of marked) actions.push(`marked pack ${id} as damaged: ${problems.join("; ")}`);
+    return { actions, indexRebuilt: rebuilt !== undefined, packsMarked: marked.map(({ id }) => id), packsRead };
+  }
+
+  get keySlots(): KeySlots {
+    const { repository } = this;
+    return {
+      async list(signal) {
+        const { listSlots } = await import("./keyslots/keyslots.ts");
+        return (await listSlots(repository, signal)).map(({ kdf, ...slot }) => ({ ...slot, function: kdf?.function }));
+      },
+      async add(unlocking, kdf, label, signal) {
+        const { addSlot } = await import("./keyslots/keyslots.ts");
+        return await addSlot(repository, unlocking, { kdf: unlocking.kind === "keyfile" ? KEYFILE_KDF : (kdf ?? DEFAULT_PASSWORD_KDF), label, signal });
+      },
+      async remove(id, proof, signal) {
+        const { removeSlot } = await import("./keyslots/keyslots.ts");
+        await removeSlot(repository, id, proof, { signal });
+      },
+      async newEpoch(signal) {
+        const { newEpoch } = await import("./keyslots/keyslots.ts");
+        return Math.max(...(await newEpoch(repository, signal)).keyring.epochs.map(({ epoch }) => epoch));
+      },
+      async recoveryKit(options) {
+        const { recoveryKit } = await import("./keyslots/recovery-kit.ts");
+        return await recoveryKit(repository, options);
+      },
+    };
   }
 
   async capacity(signal?: AbortSignal): Promise<{ storedBytes: number; objects: number; freeBytes: number | undefined }> {

@@ -14,6 +14,7 @@ import { Sealer } from "./keys/sealer.ts";
 import { createSlot, openSlot, parseSlot, type KdfParameters } from "./keys/slot.ts";
 import { decodeCondemned, type CondemnedObject } from "./objects/condemned-object.ts";
 import { decodeIndexObject, encodeIndexObject, type PackRecord } from "./objects/index-object.ts";
+import type { CommitBoundary } from "./write/commit-boundaries.ts";
 
 /** A way into a repository: a password or the content of a key file. */
 export interface Unlocking {
@@ -32,6 +33,8 @@ export interface RepositoryOptions {
   readonly appendOnly?: boolean;
   /** Bytes after which a pack is closed. */
   readonly packBytes?: number;
+  /** For tests: called at every boundary of a backup. What it throws fails the run there; it may end the process. */
+  readonly onCommitBoundary?: (name: CommitBoundary) => void | Promise<void>;
 }
 
 /** 32 MiB: large enough that a put's fixed cost vanishes, small enough that a few fit into memory. */
@@ -73,9 +76,10 @@ export class Repository implements AsyncDisposable {
   readonly options: RepositoryOptions;
   /** The slot that opened it, 32 hex digits. */
   readonly openedBy: string;
-  readonly #loadedIndex = new Map<ObjectId, readonly PackId[]>();
+  readonly #loadedIndex = new Map<ObjectId, { readonly packs: readonly PackId[]; readonly chunks: number }>();
   readonly #supersededIndex = new Set<string>();
   readonly #loadedCondemned = new Map<string, CondemnedRecord>();
+  readonly #condemnedPacks = new Map<PackId, "condemned" | "damaged">();
 
   private constructor(
     options: RepositoryOptions,
@@ -104,18 +108,19 @@ export class Repository implements AsyncDisposable {
    */
   static async open(options: RepositoryOptions, unlockings: readonly Unlocking[], signal?: AbortSignal): Promise<Repository> {
     const { target } = options.access;
-    const id = await readRepositoryId(target, options.name, signal);
+    // Three requests at once: on a far target every round trip counts, and none of them needs the other's answer.
+    const [id, slots, keyrings] = await allOrFirst([
+      readRepositoryId(target, options.name, signal),
+      readSlots(target, options.name, signal),
+      readKeyrings(target, options.name, signal),
+    ]);
     if (id === undefined) throw missing(options.name);
     const idBytes = Buffer.from(id, "hex");
-    const root = await openRoot(target, options.name, idBytes, unlockings, signal);
+    const root = await openRoot(slots, options.name, idBytes, unlockings);
     const rootSealer = new Sealer(new KeySet(rootMaterial(idBytes, root.key)), options.random);
-    const candidates: { id: ObjectId; keyring: Keyring }[] = [];
-    for (const stat of await target.list("keyring/", { signal })) {
-      const objectId = asObjectId(stat.name.slice("keyring/".length));
-      const bytes = await getVerified(target, stat.name, objectId, options.name, signal);
-      candidates.push({ id: objectId, keyring: decodeKeyring(rootSealer.openObject(KIND.keyring, bytes)) });
-    }
-    const chosen = chooseKeyring(candidates);
+    const chosen = chooseKeyring(
+      keyrings.map((stored) => ({ id: stored.id, keyring: decodeKeyring(rootSealer.openObject(KIND.keyring, stored.bytes)) })),
+    );
     if (chosen === undefined)
       throw new HoldfastError("object_malformed", `The repository on target ${options.name} has no keyring`, {
         hint: "Its folder keyring/ is empty: the repository was never finished, or part of it was deleted. Restore that folder from a copy of the target.",
@@ -203,7 +208,16 @@ export class Repository implements AsyncDisposable {
    * reported through `onDamaged`; the packs it named are found again from their directories.
    */
   async loadIndex(onDamaged: (id: ObjectId, error: unknown) => void, signal?: AbortSignal): Promise<void> {
-    const wanted = (await this.listObjects("index", signal)).filter((stat) => !this.#loadedIndex.has(stat.id));
+    // The condemned ones are listed last in effect: what they name is marked once every pack is known.
+    const condemned = this.#readCondemned(signal);
+    condemned.catch(() => undefined);
+    const listed = await this.listObjects("index", signal);
+    if (this.target.capabilities.listing === "strong") {
+      // What a prune removed elsewhere must not come back with a merge.
+      const present = new Set(listed.map(({ id }) => id));
+      for (const id of this.#loadedIndex.keys()) if (!present.has(id)) this.#loadedIndex.delete(id);
+    }
+    const wanted = listed.filter((stat) => !this.#loadedIndex.has(stat.id));
     const objects: { id: ObjectId; supersedes: readonly ObjectId[]; packs: readonly PackRecord[] }[] = [];
     await inParallel(wanted, this.#fetches(), async ({ id }) => {
       try {
@@ -216,30 +230,42 @@ export class Repository implements AsyncDisposable {
     });
     for (const object of objects) for (const old of object.supersedes) this.#supersededIndex.add(old);
     for (const object of objects) {
-      this.#loadedIndex.set(
-        object.id,
-        object.packs.map((pack) => pack.id),
-      );
+      this.#noteIndexObject(object.id, object.packs);
       if (this.#supersededIndex.has(object.id)) continue;
       for (const pack of object.packs) this.index.addPack(pack);
     }
-    await this.refreshCondemned(signal);
+    await condemned;
+    this.#markCondemned();
   }
 
-  /** The index objects that count (loaded and not replaced by another), with the packs each names. */
-  activeIndexObjects(): { readonly id: ObjectId; readonly packs: readonly PackId[] }[] {
-    return [...this.#loadedIndex].filter(([id]) => !this.#supersededIndex.has(id)).map(([id, packs]) => ({ id, packs }));
+  /** The index objects that count (loaded and not replaced by another), with the packs each names and how many chunks these hold. */
+  activeIndexObjects(): { readonly id: ObjectId; readonly packs: readonly PackId[]; readonly chunks: number }[] {
+    return [...this.#loadedIndex].filter(([id]) => !this.#supersededIndex.has(id)).map(([id, object]) => ({ id, ...object }));
+  }
+
+  #noteIndexObject(id: ObjectId, packs: readonly PackRecord[]): void {
+    this.#loadedIndex.set(id, { packs: packs.map((pack) => pack.id), chunks: packs.reduce((sum, pack) => sum + chunksOf(pack), 0) });
   }
 
   /** Writes an index object naming `packs`, which must be on the target already. */
   async putIndexObject(packs: readonly PackRecord[], supersedes: readonly ObjectId[], signal?: AbortSignal): Promise<ObjectId> {
     const id = await this.putObject("index", encodeIndexObject({ supersedes, packs }), signal);
-    this.#loadedIndex.set(
-      id,
-      packs.map((pack) => pack.id),
-    );
+    this.#noteIndexObject(id, packs);
     for (const old of supersedes) this.#supersededIndex.add(old);
     return id;
+  }
+
+  /**
+   * Rejects with `repository_changed` when the target no longer holds this repository: a disk was swapped or emptied while
+   * the process ran, and what the index in memory says is not true there.
+   */
+  async checkStillThere(signal?: AbortSignal): Promise<void> {
+    const id = await readRepositoryId(this.target, this.name, signal);
+    if (id === this.id) return;
+    throw new HoldfastError("repository_changed", `Target ${this.name} holds ${id === undefined ? "no repository any more" : "another repository"} since it was opened`, {
+      hint: "Check that the right disk is mounted at the right place. Nothing was written.",
+      data: { target: this.name },
+    });
   }
 
   /** Throws `repository_feature` when the keyring asks for something this version does not know and must not write beside. */
@@ -249,16 +275,30 @@ export class Repository implements AsyncDisposable {
 
   /** Lists condemned/ anew, marks what it names in the index, and returns all records. */
   async refreshCondemned(signal?: AbortSignal): Promise<CondemnedRecord[]> {
+    await this.#readCondemned(signal);
+    this.#markCondemned();
+    return [...this.#loadedCondemned.values()];
+  }
+
+  /** What the condemned objects read so far say of a pack, whether the index knows it or not. */
+  condemnation(pack: PackId): "condemned" | "damaged" | undefined {
+    return this.#condemnedPacks.get(pack);
+  }
+
+  async #readCondemned(signal?: AbortSignal): Promise<void> {
     const wanted = (await this.listObjects("condemned", signal)).filter((stat) => !this.#loadedCondemned.has(stat.id));
     await inParallel(wanted, this.#fetches(), async ({ id, modifiedMs }) => {
       const record = decodeCondemned(await this.readObject("condemned", id, signal));
       this.#loadedCondemned.set(id, { ...record, id, objectTimeMs: modifiedMs });
+      for (const pack of record.packs)
+        if (record.reason === "damaged") this.#condemnedPacks.set(pack, "damaged");
+        else if (!this.#condemnedPacks.has(pack)) this.#condemnedPacks.set(pack, "condemned");
     });
-    for (const record of this.#loadedCondemned.values()) {
-      const state = record.reason === "damaged" ? "damaged" : "condemned";
-      for (const pack of record.packs) this.index.setPackState(pack, state);
-    }
-    return [...this.#loadedCondemned.values()];
+  }
+
+  /** Again each time, because packs may have become known since. */
+  #markCondemned(): void {
+    for (const [pack, state] of this.#condemnedPacks) this.index.setPackState(pack, state);
   }
 
   #fetches(): number {
@@ -299,13 +339,14 @@ export async function readRepositoryId(target: Target, name: string, signal?: Ab
   return asRepositoryId(parsed.id);
 }
 
-async function openRoot(
-  target: Target,
-  name: string,
-  repositoryId: Buffer,
-  unlockings: readonly Unlocking[],
-  signal: AbortSignal | undefined,
-): Promise<{ key: Buffer; slot: string }> {
+interface ReadSlots {
+  readonly count: number;
+  readonly contents: readonly { readonly id: string; readonly bytes: Uint8Array }[];
+  /** Why the last one could not be read. */
+  readonly unreadable: unknown;
+}
+
+async function readSlots(target: Target, name: string, signal: AbortSignal | undefined): Promise<ReadSlots> {
   const slots = (await target.list("keys/", { signal })).filter((stat) => isHexId(stat.name.slice(5), 16));
   if (slots.length > MAX_SLOTS)
     throw new HoldfastError("object_malformed", `The repository on target ${name} has ${slots.length} key slots; at most ${MAX_SLOTS} are tried`, {
@@ -313,15 +354,44 @@ async function openRoot(
     });
   let unreadable: unknown;
   const contents: { id: string; bytes: Uint8Array }[] = [];
-  for (const slot of slots) {
+  await inParallel(slots, Math.min(FETCHES, target.capabilities.concurrency), async (slot) => {
     try {
       contents.push({ id: slot.name.slice(5), bytes: await target.get(slot.name, { signal }) });
     } catch (error) {
+      signal?.throwIfAborted();
       unreadable = error;
     }
-  }
+  });
+  return { count: slots.length, contents: contents.toSorted((a, b) => (a.id < b.id ? -1 : 1)), unreadable };
+}
+
+/** Every object in keyring/, checked against its name and not opened yet. */
+async function readKeyrings(target: Target, name: string, signal: AbortSignal | undefined): Promise<{ id: ObjectId; bytes: Uint8Array }[]> {
+  const stats = (await target.list("keyring/", { signal })).filter((stat) => isHexId(stat.name.slice("keyring/".length), 32));
+  const found: { id: ObjectId; bytes: Uint8Array }[] = [];
+  await inParallel(stats, Math.min(FETCHES, target.capabilities.concurrency), async (stat) => {
+    const id = asObjectId(stat.name.slice("keyring/".length));
+    found.push({ id, bytes: await getVerified(target, stat.name, id, name, signal) });
+  });
+  return found;
+}
+
+/** Waits for all; the first rejection in their order is thrown, whichever came first. */
+async function allOrFirst<T extends readonly unknown[]>(promises: { readonly [K in keyof T]: Promise<T[K]> }): Promise<T> {
+  const settled = await Promise.allSettled(promises);
+  for (const one of settled) if (one.status === "rejected") throw one.reason;
+  return settled.map((one) => (one as PromiseFulfilledResult<unknown>).value) as unknown as T;
+}
+
+async function openRoot(
+  slots: ReadSlots,
+  name: string,
+  repositoryId: Buffer,
+  unlockings: readonly Unlocking[],
+): Promise<{ key: Buffer; slot: string }> {
+  let { unreadable } = slots;
   for (const unlocking of unlockings) {
-    for (const { id, bytes } of contents) {
+    for (const { id, bytes } of slots.contents) {
       try {
         if (parseSlot(bytes).id !== id)
           throw new HoldfastError("object_malformed", `keys/${id} on target ${name} says that it is another slot`);
@@ -333,7 +403,7 @@ async function openRoot(
     }
   }
   const what = unlockings.some(({ kind }) => kind === "keyfile") ? "key file" : "password";
-  throw new HoldfastError("key_wrong", `The ${what} opens none of the ${slots.length} key slots of the repository on target ${name}`, {
+  throw new HoldfastError("key_wrong", `The ${what} opens none of the ${slots.count} key slots of the repository on target ${name}`, {
     hint:
       unreadable === undefined
         ? `Check that the ${what} is the one this repository was made with, or was changed to (holdfast key list). Nothing was changed.`
@@ -361,6 +431,13 @@ export async function getVerified(target: Target, name: string, id: ObjectId, ta
 
 export function objectIdOf(bytes: Uint8Array): ObjectId {
   return asObjectId(createHash("sha256").update(bytes).digest("hex"));
+}
+
+/** Chunks in all frames of a pack. */
+export function chunksOf(pack: PackRecord): number {
+  let chunks = 0;
+  for (const frame of pack.frames) chunks += frame.chunkLengths.length;
+  return chunks;
 }
 
 /** Runs `act` over `items`, at most `width` at a time; the first rejection stops new ones and is thrown after those under way. */

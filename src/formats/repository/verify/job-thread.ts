@@ -1,4 +1,4 @@
-import { Worker } from "node:worker_threads";
+import { Worker, type MessagePort } from "node:worker_threads";
 import { HoldfastError, type ErrorWire } from "../../../base/errors.ts";
 
 /** What a thread of jobs is asked, and how it answers. */
@@ -42,7 +42,7 @@ export class JobThread<Request, Reply> implements AsyncDisposable {
     return this.#waiting.size;
   }
 
-  run(request: Request, transfer: readonly Transferable[] = []): Promise<Reply> {
+  run(request: Request, transfer: readonly (ArrayBuffer | MessagePort)[] = []): Promise<Reply> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const job = this.#next++;
     return new Promise<Reply>((resolve, reject) => {

@@ -76,7 +76,7 @@ class Verification {
     this.#findings.check("pack content", chosen.length, badPacks, part);
     await this.#nameDamage(view, health, scan, snapshots);
     const { checks, damage } = this.#findings;
-    const report: VerifyReport = { ok: damage.length === 0, checks, damage, snapshots: snapshots.length, bytesRead: this.#bytesRead };
+    const report: VerifyReport = { ok: damage.length === 0, checks, damage, snapshots: snapshots.length, bytesRead: this.#bytesRead, level: readData >= 1 ? "data" : readData > 0 ? `data ${readData}` : "structure" };
     await this.#keep(report, snapshots);
     return report;
   }
@@ -196,17 +196,15 @@ class Verification {
   }
 
   async #keep(report: VerifyReport, snapshots: readonly SnapshotInfo[]): Promise<void> {
-    const { readData } = this.#options;
     const details = {
       checks: report.checks.map(({ name, checked, failed }) => ({ name, checked, failed })),
       damage: report.damage.slice(0, NOTED_DAMAGE).map(({ kind, id, message }) => ({ kind, id, message })),
       damageCount: report.damage.length,
       bytesRead: report.bytesRead,
     };
-    const level = readData >= 1 ? "data" : readData > 0 ? `data ${readData}` : "structure";
     const ids: SnapshotId[] = snapshots.map(({ id }) => id);
     try {
-      await putVerificationNote(this.#repository, { snapshots: ids, level, result: report.ok ? "ok" : "damaged", details }, this.#options.signal);
+      await putVerificationNote(this.#repository, { snapshots: ids, level: report.level, result: report.ok ? "ok" : "damaged", details }, this.#options.signal);
     } catch (error) {
       this.#options.signal.throwIfAborted();
       // A target that cannot be written to can still be verified.

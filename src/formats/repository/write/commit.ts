@@ -4,6 +4,7 @@ import type { HeldLease } from "../leases/leases.ts";
 import type { PackRecord } from "../objects/index-object.ts";
 import { encodeSnapshot, type SnapshotObject } from "../objects/snapshot-object.ts";
 import { inParallel, type Repository } from "../repository.ts";
+import type { CommitBoundary } from "./commit-boundaries.ts";
 
 /** An index object holds at most so many chunks, so that readers can bound what they load at once. */
 const INDEX_CHUNKS = 65_536;
@@ -98,13 +99,19 @@ export interface CommitInput {
  */
 export async function commit(input: CommitInput): Promise<ObjectId> {
   const { repository, lease, pending, signal } = input;
+  const passed = async (name: CommitBoundary): Promise<void> => {
+    await repository.options.onCommitBoundary?.(name);
+  };
   await pending.write(signal);
+  await passed("after index");
   const lapsedBefore = lease.lapsed();
   await lease.confirm(signal);
+  await passed("after lease confirm");
   await repository.refreshCondemned(signal);
   const condemned = [...input.usedPacks].filter((pack) => repository.index.packState(pack) !== "ok");
   if (condemned.length > 0) {
     await input.copyOut(condemned);
+    await passed("after copy out");
     await pending.write(signal);
   }
   if (repository.index.pendingCount > 0)
@@ -112,7 +119,9 @@ export async function commit(input: CommitInput): Promise<ObjectId> {
       hint: "Nothing was committed. Please report this with the log of the run.",
     });
   if (lapsedBefore) await checkPacksExist(input);
+  await passed("before snapshot put");
   const id = await repository.putObject("snapshots", encodeSnapshot(input.snapshot), signal);
+  await passed("after snapshot put");
   // The process may have been frozen between the check and the put: whoever pruned meanwhile believed this lease dead.
   if (lease.lapsed()) {
     try {
@@ -126,6 +135,7 @@ export async function commit(input: CommitInput): Promise<ObjectId> {
     }
   }
   await mergeIndexObjects(repository, signal);
+  await passed("after commit");
   return id;
 }
 

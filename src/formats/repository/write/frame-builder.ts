@@ -1,3 +1,4 @@
+import { freeBytes } from "../../../base/buffers.ts";
 import { HoldfastError } from "../../../base/errors.ts";
 import type { Randomness } from "../../../base/random.ts";
 import { CODEC_NUMBER, compressIfWorthwhile, decompress, type CodecName } from "../../../codec/compress.ts";
@@ -107,13 +108,16 @@ export class FrameBuilder {
       // A fault of CPU or memory must not reach the target: open what was sealed, and decode what was compressed.
       const opened = sealer.unsealFrame({ kind: this.#kind, codec, rawLength: raw.length, row: sealer.currentRow() }, bytes);
       if (Buffer.compare(opened, packed.bytes) !== 0) throw verificationFailure("encryption");
-      if (!proven) {
-        if (codec !== CODEC_NUMBER.none && Buffer.compare(decompress(codec, opened, raw.length), raw) !== 0)
-          throw verificationFailure("compression");
-        proven = true;
+      if (!proven && codec !== CODEC_NUMBER.none) {
+        const decoded = decompress(codec, opened, raw.length);
+        if (Buffer.compare(decoded, raw) !== 0) throw verificationFailure("compression");
+        freeIfLarge(decoded);
       }
+      proven = true;
+      freeIfLarge(opened);
       return ownBuffer(bytes);
     });
+    if (codec !== CODEC_NUMBER.none) freeIfLarge(packed.bytes);
     this.#ready.push({
       kind: this.#kind,
       codec,
@@ -123,6 +127,11 @@ export class FrameBuilder {
       sealed,
     });
   }
+}
+
+/** Small results may be views into Node's shared pool, which is not ours to free. */
+function freeIfLarge(bytes: Uint8Array): void {
+  if (bytes.length > Buffer.poolSize) freeBytes(bytes);
 }
 
 function verificationFailure(step: string): HoldfastError {

@@ -5,11 +5,12 @@ import type { PackRecord } from "../objects/index-object.ts";
 import type { Repository } from "../repository.ts";
 import { DEFAULT_PACK_BYTES } from "../repository.ts";
 import { PendingIndex } from "./commit.ts";
+import type { CommitBoundary } from "./commit-boundaries.ts";
 import type { FromPack, PackFrameBytes, SealedFrame, ToPack } from "./messages.ts";
 import { Thread } from "./thread.ts";
 
-/** Sealed bytes that may wait for one target: two open packs, and two being put. */
-const MAX_IN_FLIGHT_PACKS = 4;
+/** Sealed bytes that may wait for one target, in packs: two open ones (data, trees), and one being put. */
+const MAX_IN_FLIGHT_PACKS = 3;
 
 /** One target of a backup: its repository, lease, pack thread and what it has taken so far. A failure here ends this lane only. */
 export class Lane implements AsyncDisposable {
@@ -35,6 +36,7 @@ export class Lane implements AsyncDisposable {
   /** Takes the lease and starts the pack thread. */
   async start(signal: AbortSignal): Promise<void> {
     this.#lease = await HeldLease.acquire(this.repository, "write", signal);
+    await this.passed("after lease");
     const thread = new Thread<ToPack, FromPack>(
       "pack-thread",
       (message) => this.#onMessage(message),
@@ -64,6 +66,11 @@ export class Lane implements AsyncDisposable {
   /** False while more waits for the target than memory should hold. */
   get hasRoom(): boolean {
     return !this.alive || this.#inFlight < MAX_IN_FLIGHT_PACKS * this.packBytes;
+  }
+
+  /** Tells whoever watches this repository that a boundary was passed. */
+  async passed(name: CommitBoundary): Promise<void> {
+    await this.repository.options.onCommitBoundary?.(name);
   }
 
   fail(error: HoldfastError): void {
@@ -124,6 +131,7 @@ export class Lane implements AsyncDisposable {
     this.usedPacks.add(record.id);
     this.pending.add(record);
     this.storedBytes += record.sizeBytes;
+    this.passed("after pack put").catch((error: unknown) => this.fail(asHoldfastError(error)));
     if (this.pending.due())
       this.#indexing = this.#indexing
         .then(() => this.pending.write())

@@ -1,5 +1,6 @@
 import { createHash, type Hash } from "node:crypto";
 import { parentPort } from "node:worker_threads";
+import { freeBytes } from "../../../base/buffers.ts";
 import { asHoldfastError } from "../../../base/errors.ts";
 import { asPackId } from "../../../base/ids.ts";
 import { systemRandom } from "../../../codec/system-random.ts";
@@ -81,6 +82,7 @@ async function finish(pack: OpenPack): Promise<void> {
   const put = target
     .put(`packs/${id.slice(0, 2)}/${id}`, parts)
     .then(() => {
+      for (const part of pack.parts) freeBytes(part);
       if (failed) return;
       post({ type: "packed", record });
       post({ type: "accepted", bytes: pack.bytes });

@@ -8,7 +8,7 @@ export class Thread<To, From> implements AsyncDisposable {
 
   constructor(module: "cpu-thread" | "tree-thread" | "pack-thread", onMessage: (message: From) => void, onFailure: (error: HoldfastError) => void) {
     const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-    this.#worker = new Worker(new URL(`./${module}.${extension}`, import.meta.url), { name: module, trackUnmanagedFds: false });
+    this.#worker = new Worker(new URL(`./${module}.${extension}`, import.meta.url), { name: module, trackUnmanagedFds: false, resourceLimits: { maxYoungGenerationSizeMb: 16 } });
     this.#worker.on("message", (message: From) => {
       if (this.#ended) return;
       try {

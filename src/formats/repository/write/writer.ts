@@ -89,6 +89,7 @@ class SnapshotWriter implements AsyncDisposable {
       await this.#until(() => this.#pool.flushed);
       if (this.#request.dryRun) return this.#lanes.map((lane) => this.#outcome(lane, facts));
       await Promise.all(this.#lanes.map((lane) => lane.flush()));
+      await Promise.all(this.#lanes.map((lane) => lane.passed("after flush")));
       this.#throwIfFailed();
       this.#progress("commit", true);
       return await Promise.all(this.#lanes.map((lane) => this.#commit(lane, facts)));
@@ -101,6 +102,7 @@ class SnapshotWriter implements AsyncDisposable {
     try {
       if (!this.#request.dryRun) await lane.start(this.#request.signal);
       await adoptUnindexedPacks(lane.repository, (record) => lane.pending.add(record), this.#request.signal);
+      await lane.passed("after resume");
     } catch (error) {
       lane.fail(asHoldfastError(error));
     }

@@ -1,0 +1,214 @@
+import {
+  asHoldfastError,
+  createSystemClock,
+  findConfigFile,
+  gitCommitOf,
+  Holdfast,
+  HoldfastError,
+  openState,
+  readConfigFile,
+  renderProblems,
+  systemRandom,
+  type Clock,
+  type Config,
+  type ConfigSurroundings,
+  type LoadResult,
+  type RunListener,
+  type State,
+  type Surroundings,
+} from "../index.ts";
+import { errorJson, safe } from "./format.ts";
+import type { Shell } from "./shell.ts";
+
+export interface GlobalOptions {
+  readonly config?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly verbose?: boolean;
+  /** False with `--no-color`. */
+  readonly color?: boolean;
+}
+
+/** A configuration that is valid, and where it came from. */
+export interface LoadedConfig extends LoadResult {
+  readonly config: Config;
+  readonly path: string;
+}
+
+/** An open configuration at work. Disposing closes its targets and its state. */
+export interface Opened extends AsyncDisposable {
+  readonly holdfast: Holdfast;
+  readonly state: State;
+  readonly loaded: LoadedConfig;
+}
+
+/** What a command works with: the process around it, the global options, and the ways to say something. */
+export class Context {
+  readonly shell: Shell;
+  readonly options: GlobalOptions;
+  readonly clock: Clock = createSystemClock();
+  /** Long operations print NDJSON to standard output, errors included. */
+  readonly isStream: boolean;
+
+  constructor(shell: Shell, options: GlobalOptions, isStream: boolean) {
+    this.shell = shell;
+    this.options = options;
+    this.isStream = isStream;
+  }
+
+  get signal(): AbortSignal {
+    return this.shell.interrupted;
+  }
+
+  get json(): boolean {
+    return this.options.json === true;
+  }
+
+  get quiet(): boolean {
+    return this.options.quiet === true;
+  }
+
+  get verbose(): boolean {
+    return this.options.verbose === true;
+  }
+
+  /** Whether colours may be used on standard output or standard error. */
+  colors(stream: "stdout" | "stderr"): boolean {
+    const { NO_COLOR: noColor, TERM: term } = this.shell.env;
+    return this.shell[stream].isTerminal && this.options.color !== false && (noColor === undefined || noColor === "") && term !== "dumb";
+  }
+
+  /** Data, to standard output. */
+  async print(text: string): Promise<void> {
+    await this.shell.stdout.write(text);
+  }
+
+  /** The one JSON document of a query. */
+  async printJson(document: Readonly<Record<string, unknown>>): Promise<void> {
+    await this.print(`${JSON.stringify(document, null, this.shell.stdout.isTerminal ? 2 : undefined)}\n`);
+  }
+
+  /** One line of a long operation's NDJSON. */
+  async printLine(type: "status" | "error" | "summary", members: Readonly<Record<string, unknown>>): Promise<void> {
+    await this.print(`${JSON.stringify({ type, ...members })}\n`);
+  }
+
+  /** A message, to standard error; not with `--quiet` or `--json`. */
+  async note(text: string): Promise<void> {
+    if (!this.quiet && !this.json) await this.shell.stderr.write(`${text}\n`);
+  }
+
+  /** A warning, to standard error, `--quiet` or not; with `--json` a line of type `error` with `level: warning`. */
+  async warn(text: string): Promise<void> {
+    if (this.json) await this.#errorLine({ level: "warning", message: text });
+    else await this.shell.stderr.write(`${this.#paint(33, "warning:")} ${safe(text)}\n`);
+  }
+
+  /** What failed and what to do, in the same way. Says nothing to a reader that has gone. */
+  async fail(error: HoldfastError): Promise<void> {
+    if (this.shell.readerGone()) return;
+    if (this.json) return await this.#errorLine({ level: "error", ...errorJson(error) });
+    const hint = error.hint === undefined ? "" : `${this.#paint(36, "hint:")} ${safe(error.hint)}\n`;
+    const cause = this.verbose && error.cause instanceof Error ? `cause: ${safe(error.cause.stack ?? error.cause.message).replaceAll("\\x0a", "\n")}\n` : "";
+    await this.shell.stderr.write(`${this.#paint(31, "error:")} ${safe(error.message)}\n${hint}${cause}`);
+  }
+
+  async #errorLine(members: Readonly<Record<string, unknown>>): Promise<void> {
+    const stream = this.isStream ? this.shell.stdout : this.shell.stderr;
+    await stream.write(`${JSON.stringify({ type: "error", ...members })}\n`);
+  }
+
+  #paint(color: number, text: string): string {
+    return this.colors("stderr") ? `\u001b[1;${color}m${text}\u001b[0m` : text;
+  }
+
+  surroundings(): ConfigSurroundings {
+    const { env, cwd, hostName, home, isRoot, timezone } = this.shell;
+    return { env, cwd, hostName, home, isRoot, timezone };
+  }
+
+  /** Reads the configuration without judging it. Rejects with `config_not_found` or `config_unreadable`. */
+  readConfig(strict = false): LoadResult & { readonly path: string } {
+    const path = findConfigFile(this.options.config, this.surroundings());
+    return { ...readConfigFile(path, this.surroundings(), strict), path };
+  }
+
+  /** The valid configuration. Shows what is wrong with it otherwise, and rejects with `config_invalid`. */
+  async config(): Promise<LoadedConfig> {
+    const loaded = this.readConfig();
+    const { config, problems, path } = loaded;
+    if (config !== undefined) return { ...loaded, config };
+    const errors = problems.filter(({ severity }) => severity === "error");
+    if (!this.json) await this.shell.stderr.write(`${renderProblems(errors, { color: this.colors("stderr") })}\n`);
+    throw new HoldfastError("config_invalid", `The configuration ${path} has ${errors.length === 1 ? "an error" : `${errors.length} errors`}`, {
+      hint: "Correct it; `holdfast validate` shows everything that is wrong. Nothing was done.",
+      data: { problems: errors },
+    });
+  }
+
+  /** Opens the configuration and its state, ready to work. `listener` is told what runs say; queries have none. */
+  async open(listener?: RunListener): Promise<Opened> {
+    const loaded = await this.config();
+    const warnings: Promise<void>[] = [];
+    const state = openState(loaded.config.daemon.stateDir, { onWarning: (text) => warnings.push(this.warn(text)) });
+    const holdfast = new Holdfast(loaded.config, state, {
+      ...this.engineSurroundings(loaded),
+      // Asking git costs a process; only what writes snapshots notes it.
+      gitCommit: listener === undefined ? undefined : await gitCommitOf(loaded.path),
+      listener: listener ?? ((): void => undefined),
+    });
+    return {
+      holdfast,
+      state,
+      loaded,
+      [Symbol.asyncDispose]: async () => {
+        await holdfast[Symbol.asyncDispose]();
+        state.close();
+        await Promise.all(warnings);
+      },
+    };
+  }
+
+  /** What the engine needs of the process. */
+  engineSurroundings(loaded: LoadedConfig): Omit<Surroundings, "listener" | "gitCommit"> {
+    const warned = new Set<string>();
+    return {
+      clock: this.clock,
+      random: systemRandom,
+      toolVersion: this.shell.version,
+      configText: loaded.texts.map(({ text }) => text).join(""),
+      env: this.shell.env,
+      credentialsDirectory: this.shell.env["CREDENTIALS_DIRECTORY"],
+      onWarning: (text) => {
+        if (!warned.has(text)) void this.warn(text);
+        warned.add(text);
+      },
+    };
+  }
+
+  /**
+   * Asks before something is destroyed. On a terminal a person answers; elsewhere `--yes` must have been given, or
+   * `confirmation_required` is thrown. False when the answer was no.
+   */
+  async confirm(question: string, yes: boolean | undefined): Promise<boolean> {
+    if (yes === true) return true;
+    if (!this.shell.stdin.isTerminal || this.json)
+      throw new HoldfastError("confirmation_required", `${question.replace(/\?$/, "")}: this needs a confirmation`, {
+        hint: "Add --yes, or run it on a terminal. Nothing was changed.",
+      });
+    const answer = await this.shell.stdin.ask(`${safe(question)} [y/N] `, this.signal);
+    if (/^y(es)?$/i.test(answer?.trim() ?? "")) return true;
+    await this.note("Nothing was changed.");
+    return false;
+  }
+}
+
+/** The thrown value as an error people understand, whatever it was. */
+export function explainThrown(thrown: unknown): HoldfastError {
+  const error = asHoldfastError(thrown);
+  if (error.code !== "internal" || error.hint !== undefined) return error;
+  return new HoldfastError(error.code, error.message, {
+    cause: thrown,
+    hint: "This is a fault in the program; --verbose shows where. Please report it.",
+  });
+}

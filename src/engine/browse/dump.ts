@@ -1,0 +1,104 @@
+import { HoldfastError } from "../../base/errors.ts";
+import { pathText } from "../../base/path-text.ts";
+import type { SnapshotEntry, SnapshotInfo, Store } from "../../formats/format.ts";
+import { entryAt, walkSnapshot } from "./entries.ts";
+import { TAR_END, tarHeader, tarPadding, type TarEntry } from "./tar-header.ts";
+
+export interface DumpOptions {
+  /** `auto`: a file as it is, a folder as tar. */
+  readonly as: "auto" | "tar";
+  readonly signal: AbortSignal;
+  /** Something that a tar file cannot hold (a socket) is left out. */
+  readonly onSkipped?: (entry: SnapshotEntry, why: string) => void;
+}
+
+/**
+ * A file's bytes, or a folder as a pax tar file with names relative to it; memory is bounded, nothing is written anywhere.
+ * Rejects with `path_missing`, `unsupported` for what has no content, and what reading says; a consumer that has seen
+ * part of the bytes must then throw them away.
+ */
+export async function* dumpEntry(
+  store: Store,
+  snapshot: SnapshotInfo,
+  path: Uint8Array,
+  options: DumpOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const entry = await entryAt(store, snapshot, path, options.signal);
+  const { type } = entry.entry;
+  if (type === "file" && options.as === "auto") {
+    yield* store.read(entry, { signal: options.signal });
+    return;
+  }
+  if (type !== "directory" && options.as === "auto")
+    throw new HoldfastError("unsupported", `${pathText(entry.path)} is a ${type}: there is nothing to write`, {
+      hint: "Restore it, or write it into an archive with --as tar.",
+    });
+  const tar = new TarDump(store, entry, options);
+  yield* tar.bytes();
+}
+
+class TarDump {
+  readonly #store: Store;
+  readonly #top: SnapshotEntry;
+  readonly #options: DumpOptions;
+  /** Path of the first name of each file that has several, until all have come. */
+  readonly #links = new Map<string, { readonly path: Uint8Array; left: number }>();
+
+  constructor(store: Store, top: SnapshotEntry, options: DumpOptions) {
+    this.#store = store;
+    this.#top = top;
+    this.#options = options;
+  }
+
+  async *bytes(): AsyncGenerator<Uint8Array, void, undefined> {
+    if (this.#top.entry.type !== "directory") yield* this.#entry(this.#top, this.#top.entry.name);
+    else {
+      yield* this.#entry(this.#top, Buffer.from("."));
+      const skip = this.#top.path.length === 1 ? 1 : this.#top.path.length + 1;
+      for await (const steps of walkSnapshot(this.#store, this.#top, this.#options.signal))
+        for (const step of steps) if ("entry" in step) yield* this.#entry(step.entry, step.entry.path.subarray(skip));
+    }
+    yield TAR_END;
+  }
+
+  async *#entry(snapshotEntry: SnapshotEntry, path: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+    const { entry } = snapshotEntry;
+    const { type, meta } = entry;
+    if (type === "socket") {
+      this.#options.onSkipped?.(snapshotEntry, "tar has no sockets");
+      return;
+    }
+    const first = this.#firstName(snapshotEntry, path);
+    if (first !== undefined) {
+      yield tarHeader({ path, type: "link", meta, size: 0, linkPath: first });
+      return;
+    }
+    if (type !== "file") {
+      const shown: TarEntry = {
+        path: type === "directory" ? Buffer.concat([path, Buffer.from("/")]) : path,
+        type,
+        meta,
+        size: 0,
+        linkPath: entry.linkTarget,
+        rdev: entry.rdev,
+      };
+      yield tarHeader(shown);
+      return;
+    }
+    yield tarHeader({ path, type, meta, size: entry.size });
+    yield* this.#store.read(snapshotEntry, { signal: this.#options.signal });
+    yield tarPadding(entry.size);
+  }
+
+  #firstName({ entry: { type, meta } }: SnapshotEntry, path: Uint8Array): Uint8Array | undefined {
+    if (type === "directory" || meta.links < 2) return undefined;
+    const key = `${meta.device}:${meta.inode}`;
+    const known = this.#links.get(key);
+    if (known === undefined) {
+      this.#links.set(key, { path, left: meta.links - 1 });
+      return undefined;
+    }
+    if (--known.left === 0) this.#links.delete(key);
+    return known.path;
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * Holdfast as a library. Everything that the command line does goes through here: load a configuration, open the state,
+ * make a `Holdfast`, and plan, apply, back up, look inside, restore, verify and prune with it; or run the daemon.
+ */
+export { throwIfAborted } from "./base/abort.ts";
+export type { Clock } from "./base/clock.ts";
+export { formatDuration, parseDuration } from "./base/duration.ts";
+export { asHoldfastError, ERROR_CODES, errnoOf, HoldfastError } from "./base/errors.ts";
+export type { ErrorCode, ErrorDetails, ErrorWire } from "./base/errors.ts";
+export type { Progress, RunEvent, RunKind, RunListener, RunStatus } from "./base/events.ts";
+export { asSnapshotId } from "./base/ids.ts";
+export type { RepositoryId, RunId, SnapshotId } from "./base/ids.ts";
+export { pathBytes, pathText } from "./base/path-text.ts";
+export type { Randomness } from "./base/random.ts";
+export { Secret } from "./base/secret.ts";
+export { formatSize, parseSize } from "./base/size.ts";
+export { systemRandom } from "./codec/system-random.ts";
+export type { Config, EncryptionConfig, JobConfig, JobMode, Place, RetentionConfig, SourceConfig, TargetConfig } from "./config/config.ts";
+export { diffConfigs, renderConfigDiff } from "./config/diff.ts";
+export type { ConfigChange } from "./config/diff.ts";
+export { loadConfig } from "./config/load.ts";
+export type { LoadInput, LoadResult } from "./config/load.ts";
+export { escapeControl, renderProblems } from "./config/problem.ts";
+export type { Problem } from "./config/problem.ts";
+export { configSchema } from "./config/schema.ts";
+export { starterConfig } from "./config/starter.ts";
+export { formatWall, fromWall, toWall, wallParts } from "./plan/zone.ts";
+export { hasChanges, heldActions } from "./plan/plan.ts";
+export type { Action, Plan, PlanNote } from "./plan/plan.ts";
+export { renderPlan } from "./plan/render-plan.ts";
+export { openState } from "./state/state.ts";
+export type { LogQuery, LogRecord, RunQuery, RunRecord, State } from "./state/state.ts";
+export { createSystemClock } from "./state/system-clock.ts";
+export type { Annotation, PruneReport, SnapshotEntry, SnapshotInfo, Store, VerifyReport } from "./formats/format.ts";
+export { performAction } from "./engine/apply.ts";
+export type { ActionOutcome, ApplyResult } from "./engine/apply.ts";
+export type { BackupResult } from "./engine/backup/backup.ts";
+export { configCandidates, findConfigFile, gitCommitOf, readConfigFile } from "./engine/config-file.ts";
+export type { ConfigSurroundings } from "./engine/config-file.ts";
+export { generateKeyFile } from "./engine/encryption.ts";
+export { Holdfast } from "./engine/holdfast.ts";
+export type { RunOutcome } from "./engine/runs.ts";
+export type { Surroundings } from "./engine/session.ts";
+export type { SnapshotFilter, SnapshotListing, SnapshotRow, SnapshotSelector } from "./engine/snapshots.ts";
+export { createLog } from "./telemetry/log.ts";
+export type { Log } from "./telemetry/log.ts";
+export { runDaemon } from "./daemon/daemon.ts";
+export type { DaemonOptions } from "./daemon/daemon.ts";
