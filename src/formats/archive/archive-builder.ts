@@ -52,10 +52,16 @@ export class ArchiveBuilder {
   readonly #stack: Frame[] = [];
   readonly #linked = new Map<string, LinkedFile>();
   #root: NodeRef | undefined;
+  #open: FileWriter | undefined;
 
   constructor(tar: PartStream, index: PartStream) {
     this.tar = tar;
     this.#index = index;
+  }
+
+  /** Bytes of all files so far, for progress. */
+  get bytesDone(): number {
+    return this.counts.sourceBytes + (this.#open?.written ?? 0);
   }
 
   enter(entry: Entry): void {
@@ -107,7 +113,8 @@ export class ArchiveBuilder {
   linkedFile(entry: Entry): boolean {
     const known = this.#linked.get(linkKey(entry.meta));
     const path = this.#pathOf(entry);
-    if (known?.record.file === undefined || known.record.size !== entry.size || !this.#anotherName(path, { ...known.record, name: entry.name })) return false;
+    if (known?.record.file === undefined || known.record.size !== entry.size || known.record.meta.ctimeNs !== entry.meta.ctimeNs) return false;
+    if (!this.#anotherName(path, { ...known.record, name: entry.name })) return false;
     this.counts.files++;
     this.counts.sourceBytes += entry.size;
     return true;
@@ -115,12 +122,13 @@ export class ArchiveBuilder {
 
   /** Begins a file. `size` may turn out to be wrong, unless there are `extents`. */
   file(entry: Entry, meta: EntryMeta, size: number, extents: readonly Extent[] | undefined): FileWriter {
-    return new FileWriter(this.tar, this.#pathOf(entry), meta, size, extents);
+    return (this.#open = new FileWriter(this.tar, this.#pathOf(entry), meta, size, extents));
   }
 
   /** Makes a written file part of the archive. */
   addFile(entry: Entry, writer: FileWriter, end: FileEnd): void {
     const { meta, path } = writer;
+    this.#open = undefined;
     const { size, data } = writer.finish();
     const record: EntryRecord = { name: entry.name, type: "file", meta, size, ...end, unreadable: false, file: data };
     this.counts.files++;

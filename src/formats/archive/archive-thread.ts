@@ -1,6 +1,7 @@
 import { parentPort } from "node:worker_threads";
 import { asHoldfastError } from "../../base/errors.ts";
-import type { SourceProblem, WalkEvent } from "../../sources/source.ts";
+import { pathText } from "../../base/path-text.ts";
+import type { Entry, SourceProblem, WalkEvent } from "../../sources/source.ts";
 import { walkFiles } from "../../sources/files/walk.ts";
 import { createTarget, type TargetSpec } from "../../targets/registry.ts";
 import type { Target } from "../../targets/target.ts";
@@ -113,8 +114,7 @@ class WriteJob {
   readonly #files = { onBytes: (): Promise<void> | undefined => this.#pause(), onProblem: (problem: SourceProblem): void => void this.problems.push(problem) };
   #steps = 0;
   #lastReportMs = 0;
-  #current: string | undefined;
-  #bytesBefore = 0;
+  #current: Uint8Array | undefined;
 
   constructor(builder: ArchiveBuilder, sink: PartSink) {
     this.builder = builder;
@@ -139,7 +139,7 @@ class WriteJob {
     else if (!builder.linkedFile(event.entry)) {
       const { content } = event.entry;
       if (content !== undefined && "once" in content) await this.#readStream(event.entry, content.once);
-      else await readLiveFile(builder, event.entry, this.#files);
+      else await this.#readFile(event.entry);
     }
     if (this.#sink.isFull) await this.#sink.room();
     if (++this.#steps % STEPS_PER_TURN === 0) {
@@ -151,7 +151,7 @@ class WriteJob {
   report(final: boolean): void {
     if (this.problems.length > 0) post({ type: "problems", problems: this.problems.splice(0) });
     const { files, sourceBytes } = this.builder.counts;
-    const bytesDone = final ? sourceBytes : Math.max(sourceBytes, this.#bytesBefore);
+    const bytesDone = final ? sourceBytes : this.builder.bytesDone;
     post({
       type: "progress",
       progress: {
@@ -161,12 +161,17 @@ class WriteJob {
         bytesDone,
         bytesTotal: final ? bytesDone : undefined,
         storedBytes: this.#sink.storedBytes,
-        current: this.#current,
+        current: this.#current === undefined ? undefined : pathText(this.#current),
       },
     });
   }
 
-  async #readStream(entry: Extract<WalkEvent, { step: "leaf" }>["entry"], once: number): Promise<void> {
+  async #readFile(entry: Entry): Promise<void> {
+    if (entry.content !== undefined && "open" in entry.content) this.#current = entry.content.open;
+    await readLiveFile(this.builder, entry, this.#files);
+  }
+
+  async #readStream(entry: Entry, once: number): Promise<void> {
     const writer = this.builder.file(entry, entry.meta, entry.size, undefined);
     post({ type: "wantStream", once });
     for (;;) {
@@ -188,7 +193,6 @@ class WriteJob {
     const now = performance.now();
     if (now - this.#lastReportMs > PROGRESS_MS) {
       this.#lastReportMs = now;
-      this.#bytesBefore = this.builder.counts.sourceBytes;
       this.report(false);
     }
     return this.#sink.isFull ? this.#sink.room() : undefined;

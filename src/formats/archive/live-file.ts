@@ -1,6 +1,7 @@
 import { closeSync, readSync } from "node:fs";
 import { errnoOf, HoldfastError } from "../../base/errors.ts";
 import { pathText } from "../../base/path-text.ts";
+import { groupName, userName } from "../../posix/owners.ts";
 import { dataExtents, openFileForRead, readXattrs, sameStat, statOf, type FileStat } from "../../sources/files/read-file.ts";
 import type { Entry, Extent, SourceProblem } from "../../sources/source.ts";
 import type { ArchiveBuilder, FileWriter } from "./archive-builder.ts";
@@ -59,15 +60,13 @@ function holes(extents: readonly Extent[], size: number): readonly Extent[] | un
 }
 
 function metaOf(entry: Entry, stat: FileStat, fd: number): Entry["meta"] {
-  const { meta } = entry;
-  const sameOwner = meta.uid === stat.uid && meta.gid === stat.gid;
   return {
-    ...meta,
+    ...entry.meta,
     mode: stat.mode & 0o7777,
     uid: stat.uid,
     gid: stat.gid,
-    user: sameOwner ? meta.user : "",
-    group: sameOwner ? meta.group : "",
+    user: userName(stat.uid),
+    group: groupName(stat.gid),
     mtimeNs: stat.mtimeNs,
     ctimeNs: stat.ctimeNs,
     inode: stat.inode,

@@ -52,7 +52,10 @@ function stateOf(lease: LeaseObject, objectTimeMs: number | undefined, nowMs: nu
   if (isProvablyDead(lease)) return "dead";
   // A ttl that another process claims is not obeyed beyond twice our own.
   const ttlMs = Math.min(lease.ttlMs, 2 * LEASE_TTL_MS);
-  if (objectTimeMs !== undefined && targetNowMs !== undefined) return targetNowMs - objectTimeMs < ttlMs ? "live" : "expired";
+  if (objectTimeMs !== undefined && targetNowMs !== undefined) {
+    if (objectTimeMs > targetNowMs + 2 * LEASE_TTL_MS) return "clock-fault";
+    return targetNowMs - objectTimeMs < ttlMs ? "live" : "expired";
+  }
   const time = Date.parse(lease.time);
   if (time > nowMs + 2 * LEASE_TTL_MS) return "clock-fault";
   return nowMs - time < ttlMs ? "live" : "expired";
@@ -73,6 +76,8 @@ export class HeldLease implements AsyncDisposable {
   #confirmedMonotonicMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #released = false;
+  #refreshing: Promise<void> = Promise.resolve();
+  #lapsedOnce = false;
   /** Target time minus local time at the last confirmation; undefined where the target tells no time. */
   targetSkewMs: number | undefined;
   /** Why refreshing failed last, for the commit to see. */
@@ -90,20 +95,31 @@ export class HeldLease implements AsyncDisposable {
     const lease = new HeldLease(repository, purpose);
     await lease.confirm(signal);
     lease.#timer = setInterval(() => {
-      lease.confirm().catch((error: unknown) => (lease.refreshError = error));
+      lease.#refreshing = lease.confirm().catch((error: unknown) => {
+        lease.refreshError = error;
+      });
     }, LEASE_REFRESH_MS);
     lease.#timer.unref();
     return lease;
   }
 
-  /** Puts a new lease object and reads it back. Rejects when the target does not hold what was put. */
-  async confirm(signal?: AbortSignal): Promise<void> {
+  /**
+   * Puts a new lease object and reads it back. Rejects when the target does not hold what was put. `beside` is done once
+   * it was put, together with the reading: whatever looks from then on is looked at by someone who can see this lease.
+   */
+  async confirm(signal?: AbortSignal, beside?: () => Promise<unknown>): Promise<void> {
     const { clock } = this.#repository.options;
     const wall = clock.now();
     const monotonic = clock.monotonic();
+    if (this.#objects.length > 0 && this.lapsed()) this.#lapsedOnce = true;
     const id = await this.#put(false, signal);
-    await this.#repository.readObject("leases", id, signal);
-    const stat = await this.#repository.target.stat(`leases/${id}`, { signal });
+    const done = await Promise.allSettled([
+      this.#repository.readObject("leases", id, signal),
+      this.#repository.target.stat(`leases/${id}`, { signal }),
+      beside?.(),
+    ]);
+    for (const one of done) if (one.status === "rejected") throw one.reason;
+    const stat = done[1].status === "fulfilled" ? done[1].value : undefined;
     if (stat?.modifiedMs !== undefined && this.#repository.target.capabilities.objectTimes)
       this.targetSkewMs = stat.modifiedMs - clock.now();
     this.#confirmedWallMs = wall;
@@ -116,6 +132,11 @@ export class HeldLease implements AsyncDisposable {
     const { clock } = this.#repository.options;
     const wall = clock.now() - this.#confirmedWallMs;
     return wall >= LEASE_TTL_MS || wall < -60_000 || clock.monotonic() - this.#confirmedMonotonicMs >= LEASE_TTL_MS;
+  }
+
+  /** True when that was ever so, even if the lease was renewed since: for that while nobody had to respect it. */
+  everLapsed(): boolean {
+    return this.#lapsedOnce || this.lapsed();
   }
 
   /** The target's time now, where it tells one. */
@@ -145,6 +166,8 @@ export class HeldLease implements AsyncDisposable {
     if (this.#released) return;
     this.#released = true;
     clearInterval(this.#timer);
+    // A renewal under way would leave an object behind that nobody removes.
+    await this.#refreshing;
     // Best effort: a lease that cannot be removed lapses by itself.
     try {
       if (this.#repository.options.appendOnly === true) await this.#put(true);

@@ -34,9 +34,8 @@ export class BaselineTrees {
 
   /** All entries of a directory in order; empty when it cannot be read. */
   async entries(tree: Uint8Array): Promise<readonly TreeEntry[]> {
-    const bytes = await this.#chunk(tree);
-    if (bytes === undefined) return [];
-    const node = decodeNode(bytes);
+    const node = await this.#node(tree);
+    if (node === undefined) return [];
     if (node.type === "leaf") return node.entries;
     if (node.type !== "inner") return [];
     const all: TreeEntry[] = [];
@@ -52,15 +51,23 @@ export class BaselineTrees {
       for (let at = 0; at < ids.length; at += 32) {
         const id = ids.subarray(at, at + 32);
         lists.push(Buffer.from(id));
-        const bytes = await this.#chunk(id);
-        if (bytes === undefined) return undefined;
-        const node = decodeNode(bytes);
-        if (node.type !== "list") return undefined;
+        const node = await this.#node(id);
+        if (node?.type !== "list") return undefined;
         next.push(node.ids);
       }
       ids = Buffer.concat(next);
     }
     return ids;
+  }
+
+  async #node(id: Uint8Array): Promise<ReturnType<typeof decodeNode> | undefined> {
+    const bytes = await this.#chunk(id);
+    if (bytes === undefined) return undefined;
+    try {
+      return decodeNode(bytes);
+    } catch {
+      return undefined;
+    }
   }
 
   async #chunk(id: Uint8Array): Promise<Buffer | undefined> {

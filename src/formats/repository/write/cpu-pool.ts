@@ -35,6 +35,7 @@ export class CpuPool implements AsyncDisposable {
   #streams = 0;
   #notify: (() => void)[] = [];
   #flushing = false;
+  #disposed = false;
 
   constructor(events: CpuPoolEvents) {
     this.#events = events;
@@ -75,7 +76,7 @@ export class CpuPool implements AsyncDisposable {
   dispatch(): void {
     while (this.#queue.length > 0 && this.#events.hasRoom()) {
       const cpu = this.#freest();
-      if (cpu === undefined || cpu.outstanding >= PER_THREAD) return;
+      if (cpu === undefined || cpu.outstanding >= PER_THREAD) break;
       const batch = this.#queue.shift() as FileBatch;
       const number = this.#nextBatch++;
       this.#owner.set(number, { cpu, batch });
@@ -97,8 +98,9 @@ export class CpuPool implements AsyncDisposable {
     if (cpu === undefined) throw new HoldfastError("internal", "The CPU threads have not started");
     this.#streams++;
     const send = async (bytes: Uint8Array<ArrayBuffer> | undefined): Promise<void> => {
-      while (cpu.outstanding >= PER_THREAD * 2 || !this.#events.hasRoom())
+      while (!this.#disposed && (cpu.outstanding >= PER_THREAD * 2 || !this.#events.hasRoom()))
         await new Promise<void>((resolve) => this.#notify.push(resolve));
+      if (this.#disposed) throw new HoldfastError("cancelled", "The backup has ended before its stream");
       const number = this.#nextBatch++;
       this.#owner.set(number, { cpu, batch: undefined });
       cpu.outstanding++;
@@ -167,6 +169,8 @@ export class CpuPool implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const cpus = this.#cpus;
     this.#cpus = [];
+    this.#disposed = true;
+    for (const wake of this.#notify.splice(0)) wake();
     await Promise.allSettled(cpus.map((cpu) => cpu.thread[Symbol.asyncDispose]()));
   }
 }

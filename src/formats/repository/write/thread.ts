@@ -20,6 +20,9 @@ export class Thread<To, From> implements AsyncDisposable {
     this.#worker.on("error", (error) => {
       if (!this.#ended) onFailure(new HoldfastError("internal", `The ${module} stopped: ${error instanceof Error ? error.message : String(error)}`, { cause: error }));
     });
+    this.#worker.on("messageerror", (error) => {
+      if (!this.#ended) onFailure(new HoldfastError("internal", `A message of the ${module} was lost: ${error.message}`, { cause: error }));
+    });
     this.#worker.on("exit", (code) => {
       if (!this.#ended) onFailure(new HoldfastError("internal", `The ${module} ended with code ${code} before its work was done`));
     });

@@ -110,18 +110,18 @@ function readingStore(repository: Repository): ReadingStore {
   const not = (): never => {
     throw new HoldfastError("unsupported", "not part of reading");
   };
-  return {
+  const reading: Pick<Store, "name" | "format" | "lookup" | "list" | "read" | "content" | typeof Symbol.asyncDispose> = {
     name: "test",
     format: "repository",
-    capabilities: { incremental: true, randomAccess: true, annotate: true, prune: true },
-    repository,
     lookup: (snapshot, path, signal) => reader.lookup(snapshot, path, signal),
     list: (directory, signal) => reader.list(directory, signal),
     read: (file, options) => reader.read(file, options),
     content: (signal) => reader.content(signal),
-    snapshots: not,
     [Symbol.asyncDispose]: () => repository[Symbol.asyncDispose](),
-  } as unknown as ReadingStore;
+  };
+  return new Proxy({ ...reading, repository } as unknown as ReadingStore, {
+    get: (target, name) => (name in target ? (target as unknown as Record<string | symbol, unknown>)[name] : name === "then" ? undefined : not()),
+  });
 }
 
 /** Files of the repository below one of its folders. */
