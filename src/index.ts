@@ -25,20 +25,42 @@ export type { Problem } from "./config/problem.ts";
 export { configSchema } from "./config/schema.ts";
 export { starterConfig } from "./config/starter.ts";
 export { formatWall, fromWall, toWall, wallParts } from "./plan/zone.ts";
+export { locationOf } from "./plan/changes.ts";
 export { hasChanges, heldActions } from "./plan/plan.ts";
 export type { Action, Plan, PlanNote } from "./plan/plan.ts";
+export { selectForRetention } from "./plan/retention.ts";
 export { renderPlan } from "./plan/render-plan.ts";
 export { openState } from "./state/state.ts";
 export type { LogQuery, LogRecord, RunQuery, RunRecord, State } from "./state/state.ts";
 export { createSystemClock } from "./state/system-clock.ts";
-export type { Annotation, PruneReport, SnapshotEntry, SnapshotInfo, Store, VerifyReport } from "./formats/format.ts";
+export type {
+  Annotation,
+  KeySlot,
+  KeySlots,
+  PruneReport,
+  RepairReport,
+  SnapshotEntry,
+  SnapshotInfo,
+  Store,
+  Unlocking,
+  VerifyReport,
+} from "./formats/format.ts";
 export { performAction } from "./engine/apply.ts";
 export type { ActionOutcome, ApplyResult } from "./engine/apply.ts";
 export type { BackupResult } from "./engine/backup/backup.ts";
+export { diffSnapshots } from "./engine/browse/diff.ts";
+export type { Change, ChangeKind } from "./engine/browse/diff.ts";
+export { dumpEntry } from "./engine/browse/dump.ts";
+export { entryAt } from "./engine/browse/entries.ts";
+export { findEntries } from "./engine/browse/find.ts";
+export { listEntries } from "./engine/browse/list.ts";
 export { configCandidates, findConfigFile, gitCommitOf, readConfigFile } from "./engine/config-file.ts";
 export type { ConfigSurroundings } from "./engine/config-file.ts";
 export { generateKeyFile } from "./engine/encryption.ts";
 export { Holdfast } from "./engine/holdfast.ts";
+export type { TargetStats } from "./engine/holdfast.ts";
+export type { OverwritePolicy, RestoreAction, RestoreReport } from "./engine/restore/restore.ts";
+export type { RestoreResult, RunRestoreOptions } from "./engine/restore/run.ts";
 export type { RunOutcome } from "./engine/runs.ts";
 export type { Surroundings } from "./engine/session.ts";
 export type { SnapshotFilter, SnapshotListing, SnapshotRow, SnapshotSelector } from "./engine/snapshots.ts";

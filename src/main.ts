@@ -39,22 +39,29 @@ function outputOf(stream: NodeJS.WriteStream): Output {
   };
 }
 
+/** Reads one line from the terminal. */
+async function ask(question: string, signal: AbortSignal, isShown: boolean): Promise<string | undefined> {
+  const [{ createInterface }, { Writable }] = await Promise.all([import("node:readline/promises"), import("node:stream")]);
+  const hidden = new Writable({ write: (_chunk, _encoding, done) => done() });
+  if (!isShown) process.stderr.write(question);
+  const lines = createInterface({ input: process.stdin, output: isShown ? process.stderr : hidden, terminal: true });
+  try {
+    return await Promise.race([
+      lines.question(isShown ? question : "", { signal }),
+      new Promise<undefined>((resolve) => lines.once("close", () => resolve(undefined))),
+      // In raw mode the terminal sends no signal: readline reads the key and tells.
+      new Promise<undefined>((_, reject) => lines.once("SIGINT", () => reject(new DOMException("interrupted", "AbortError")))),
+    ]);
+  } finally {
+    lines.close();
+    if (!isShown) process.stderr.write("\n");
+  }
+}
+
 const input: Input = {
-  isTerminal: process.stdin.isTTY === true && process.stderr.isTTY === true,
-  async ask(question, signal) {
-    const { createInterface } = await import("node:readline/promises");
-    const lines = createInterface({ input: process.stdin, output: process.stderr });
-    try {
-      return await Promise.race([
-        lines.question(question, { signal }),
-        new Promise<undefined>((resolve) => lines.once("close", () => resolve(undefined))),
-        // In raw mode the terminal sends no signal: readline reads the key and tells.
-        new Promise<undefined>((_, reject) => lines.once("SIGINT", () => reject(new DOMException("interrupted", "AbortError")))),
-      ]);
-    } finally {
-      lines.close();
-    }
-  },
+  isTerminal: process.stdin.isTTY && process.stderr.isTTY,
+  ask: (question, signal) => ask(question, signal, true),
+  askSecret: (question, signal) => ask(question, signal, false),
 };
 
 let lastStop: { readonly signal: string; readonly at: number } | undefined;

@@ -33,4 +33,6 @@ export interface Input {
   readonly isTerminal: boolean;
   /** Prints a question on standard error and reads one line; undefined at the end of the input. */
   ask(question: string, signal: AbortSignal): Promise<string | undefined>;
+  /** The same, without showing what is typed. */
+  askSecret(question: string, signal: AbortSignal): Promise<string | undefined>;
 }

@@ -48,6 +48,9 @@ export interface ApplyResult {
  */
 export async function applyNow(session: Session, request: PlanRequest & { readonly signal: AbortSignal }): Promise<ApplyResult> {
   const plan = await planNow(session, { ...request, impatient: request.impatient ?? true });
+  const { open } = await session.stores();
+  for (const { level, text } of await session.settleKeys(open.map(({ name }) => name), request.signal))
+    if (level === "warn") session.surroundings.onWarning?.(text);
   const outcomes: ActionOutcome[] = [];
   for (const action of plan.actions) {
     if (request.signal.aborted) {

@@ -5,7 +5,7 @@ import { errnoOf, HoldfastError } from "../base/errors.ts";
 import { randomHex, type Randomness } from "../base/random.ts";
 import { Secret } from "../base/secret.ts";
 import type { EncryptionConfig } from "../config/config.ts";
-import type { KdfChoice, Unlocking } from "../formats/format.ts";
+import type { KdfChoice, KeySlots, Unlocking } from "../formats/format.ts";
 import { resolveSecret, type SecretContext } from "./secrets.ts";
 
 /** The ways into a store that a configuration declares: the current one first, then `previous` ones. */
@@ -48,6 +48,33 @@ export function kdfChoice(encryption: EncryptionConfig): KdfChoice | undefined {
     case "pbkdf2":
       return { function: "pbkdf2", hash: "sha512", iterations: keyDerivation.iterations };
   }
+}
+
+/** What a slot that takes another's place says in its label; the removal of that other one is repeated from it after a crash. */
+const REPLACES = "replaces key slot ";
+
+/**
+ * Brings the key slots to the current password. Where it does not open yet (`opened` is false), a slot for it is written and
+ * proven first; then the slot it replaces is removed. Returns what was done, or undefined when there was nothing to do.
+ */
+export async function settlePassword(
+  keySlots: KeySlots,
+  current: Unlocking,
+  options: { readonly opened: boolean; readonly kdf: KdfChoice | undefined; readonly signal?: AbortSignal | undefined },
+): Promise<string | undefined> {
+  const { opened, kdf, signal } = options;
+  const slots = await keySlots.list(signal);
+  const inUse = slots.find((slot) => slot.inUse);
+  if (inUse === undefined) return undefined;
+  let old: string | undefined;
+  if (opened) old = inUse.label.startsWith(REPLACES) ? inUse.label.slice(REPLACES.length) : undefined;
+  else {
+    old = inUse.id;
+    await keySlots.add(current, kdf, REPLACES + old, signal);
+  }
+  if (old === undefined || !slots.some(({ id }) => id === old)) return undefined;
+  await keySlots.remove(old, current, signal);
+  return opened ? `removed key slot ${old}, whose password was changed` : `changed the password; key slot ${old} is removed`;
 }
 
 async function readKeyFile(path: string): Promise<Secret> {

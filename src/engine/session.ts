@@ -3,12 +3,12 @@ import { asHoldfastError, HoldfastError } from "../base/errors.ts";
 import type { RunListener } from "../base/events.ts";
 import type { Randomness } from "../base/random.ts";
 import type { Config, JobConfig, TargetConfig } from "../config/config.ts";
-import type { Format, Store, StoreOptions } from "../formats/format.ts";
+import type { Format, Store, StoreOptions, Unlocking } from "../formats/format.ts";
 import { formatOf } from "../formats/registry.ts";
 import { locationOf } from "../plan/changes.ts";
 import type { State } from "../state/state.ts";
 import { accessBySpec, type TargetAccess } from "../targets/access.ts";
-import { kdfChoice, unlockingForNew, unlockings } from "./encryption.ts";
+import { kdfChoice, settlePassword, unlockingForNew, unlockings } from "./encryption.ts";
 import type { SecretContext } from "./secrets.ts";
 
 /** What surrounds a session: everything the engine would otherwise take from the process. */
@@ -42,6 +42,10 @@ export class Session implements AsyncDisposable {
   readonly state: State;
   readonly surroundings: Surroundings;
   readonly #stores = new Map<string, Promise<Store>>();
+  /** Targets that only a previous password opened. */
+  readonly #openedByPrevious = new Set<string>();
+  /** Targets whose key slots were looked at since they were opened. */
+  readonly #settledKeys = new Set<string>();
 
   constructor(config: Config, state: State, surroundings: Surroundings) {
     this.config = config;
@@ -72,10 +76,13 @@ export class Session implements AsyncDisposable {
     const target = this.target(name);
     let store = this.#stores.get(name);
     if (store === undefined) {
-      store = this.#open(target);
-      this.#stores.set(name, store);
+      const opening = this.#open(target);
+      store = opening;
+      this.#stores.set(name, opening);
       // A failure is not kept: the disk may be mounted by the next call.
-      store.catch(() => this.#stores.delete(name));
+      opening.catch(() => {
+        if (this.#stores.get(name) === opening) this.#stores.delete(name);
+      });
     }
     return await store;
   }
@@ -109,9 +116,41 @@ export class Session implements AsyncDisposable {
       const kin = (await this.stores([...this.config.targets.keys()].filter((other) => other !== name))).open;
       return await format.create(storeOptions, unlocking, kdfChoice(encryption), kin);
     });
+    const before = this.#stores.get(name);
     this.#stores.set(name, Promise.resolve(store));
     this.#pin(target, store);
+    // What was open here before is gone from the target.
+    await before?.then((old) => old[Symbol.asyncDispose]()).catch(() => undefined);
     return store;
+  }
+
+  /**
+   * Completes a change of password: where only a `previous` one opens a target, a key slot for the current one is written and
+   * proven, then the old slot is removed. A crash in between leaves both, and the next call removes the old one. Returns what
+   * was done, and what could not be, for people; the target stays usable either way. Rejects only when cancelled.
+   */
+  async settleKeys(names: readonly string[], signal?: AbortSignal): Promise<{ readonly level: "info" | "warn"; readonly text: string }[]> {
+    const told: { level: "info" | "warn"; text: string }[] = [];
+    for (const name of names) {
+      const { encryption } = this.target(name);
+      if (encryption?.kind !== "password" || encryption.previous.length === 0 || this.#settledKeys.has(name)) continue;
+      // Before anything is awaited: two runs that begin together must not both do it.
+      this.#settledKeys.add(name);
+      try {
+        const { keySlots } = await this.store(name);
+        const [current] = await unlockings(encryption, this.surroundings);
+        if (keySlots === undefined || current === undefined) continue;
+        const text = await settlePassword(keySlots, current, { opened: !this.#openedByPrevious.has(name), kdf: kdfChoice(encryption), signal });
+        this.#openedByPrevious.delete(name);
+        if (text !== undefined) told.push({ level: "info", text: `target ${name}: ${text}` });
+      } catch (error) {
+        this.#settledKeys.delete(name);
+        signal?.throwIfAborted();
+        const { message, hint } = asHoldfastError(error);
+        told.push({ level: "warn", text: `The password of target ${name} is not changed yet: ${message}${hint === undefined ? "" : ` (${hint})`}` });
+      }
+    }
+    return told;
   }
 
   async #open(target: TargetConfig): Promise<Store> {
@@ -119,13 +158,24 @@ export class Session implements AsyncDisposable {
     const pinned = this.state.pin(target.name, locationOf(target)) !== undefined;
     // A folder that is not there is a new target, unless something was seen in it before: then its disk is missing.
     const store = await this.#withAccess(target, !pinned, async (options) => {
-      if (!(await format.exists(options))) {
-        if (pinned) throw changed(target, "it held a repository before and is empty now");
-        throw new HoldfastError("repository_missing", `Target ${target.name} holds no repository yet`, {
-          hint: "`holdfast apply` creates it. If there should be one, check the path and that its disk is mounted.",
-        });
+      const missing = (): HoldfastError =>
+        pinned
+          ? changed(target, "it held a repository before and is empty now")
+          : new HoldfastError("repository_missing", `Target ${target.name} holds no repository yet`, {
+              hint: "`holdfast apply` creates it. If there should be one, check the path and that its disk is mounted.",
+            });
+      let ways: Unlocking[];
+      try {
+        ways = await unlockings(target.encryption, this.surroundings);
+      } catch (error) {
+        // Of a target that has nothing to open yet, nobody needs the key: it may only be made with it.
+        throw (await format.exists(options)) ? error : missing();
       }
-      return await format.open(options, await unlockings(target.encryption, this.surroundings));
+      try {
+        return await this.#unlock(target, format, options, ways);
+      } catch (error) {
+        throw error instanceof HoldfastError && error.code === "repository_missing" ? missing() : error;
+      }
     });
     try {
       this.#checkPin(target, store);
@@ -134,6 +184,18 @@ export class Session implements AsyncDisposable {
       throw error;
     }
     return store;
+  }
+
+  async #unlock(target: TargetConfig, format: Format, options: StoreOptions, [current, ...previous]: readonly Unlocking[]): Promise<Store> {
+    this.#openedByPrevious.delete(target.name);
+    try {
+      return await format.open(options, current === undefined ? [] : [current]);
+    } catch (error) {
+      if (previous.length === 0 || !(error instanceof HoldfastError) || error.code !== "key_wrong") throw error;
+      const store = await format.open(options, previous);
+      this.#openedByPrevious.add(target.name);
+      return store;
+    }
   }
 
   /** Runs `act` with access to the target, which is released when `act` fails; the store owns it afterwards. */

@@ -1,6 +1,5 @@
 /** A session on a campaign's configuration, opened like any command would open it, with what a campaign does there. */
 import { randomHex } from "../../src/base/random.ts";
-import type { RunListener } from "../../src/base/events.ts";
 import { systemRandom } from "../../src/codec/system-random.ts";
 import type { Config } from "../../src/config/config.ts";
 import { applyNow, performAction, planNow, runBackup } from "../../src/engine/apply.ts";
@@ -77,10 +76,11 @@ export class CampaignSession implements AsyncDisposable {
     return store.repository;
   }
 
-  /** Plans and performs everything that is due. Rejects when an action fails. */
+  /** Makes the repository when there is none, and takes the first snapshot. Rejects when an action fails. */
   async apply(): Promise<void> {
     const { outcomes } = await applyNow(this.session, { signal });
     for (const { status, error, summary } of outcomes) if (status !== "done") throw error ?? new Error(`${status}: ${summary}`);
+    if (!outcomes.some(({ action }) => action.kind === "backup")) await this.backup();
   }
 
   /** One backup. `condemn` has packs condemned behind its back before it commits, as a prune elsewhere would. */

@@ -48,14 +48,28 @@ export interface BackupResult {
 export async function backupJob(session: Session, job: JobConfig, options: BackupOptions): Promise<BackupResult> {
   const targets = job.targets.filter(({ target }) => options.targets?.includes(target.name) ?? true);
   const sources = job.sources.filter(({ name }) => options.sources?.includes(name) ?? true);
+  if (targets.length === 0 || sources.length === 0) {
+    const [what, asked, known] =
+      targets.length === 0
+        ? ["target", options.targets, job.targets.map(({ target }) => target.name)]
+        : ["source", options.sources, job.sources.map(({ name }) => name)];
+    const error = new HoldfastError("name_unknown", `Job ${job.name} has no ${what} ${asked?.join(", ") ?? ""}`.trimEnd(), {
+      hint: `It has: ${known.join(", ") || "none"}. Nothing was backed up.`,
+    });
+    return { status: "failed", outcomes: [], error };
+  }
   const { open, closed } = await session.stores(targets.map(({ target }) => target.name));
-  for (const { error } of closed) options.onMessage("error", `${error.message}`);
+  if (options.dryRun !== true)
+    for (const { level, text } of await session.settleKeys(open.map(({ name }) => name), options.signal)) options.onMessage(level, text);
   const outcomes: SourceOutcome[] = [];
   for (const source of sources) {
     options.signal.throwIfAborted();
     outcomes.push(await backupSource(session, job, source, open, closed, options));
   }
-  return summarise(targets, outcomes);
+  const result = summarise(targets, outcomes);
+  // A cancellation during the last commit is in the outcome of its target; the run was cancelled all the same.
+  if (result.status !== "success") options.signal.throwIfAborted();
+  return result;
 }
 
 async function backupSource(
@@ -86,7 +100,7 @@ async function backupSource(
     for (const archive of archives) {
       // The source is read once: where a repository got it, the archive is written from that snapshot.
       if (written !== undefined && reader !== undefined) take(await writeFromSnapshot(session, job, config, archive, reader, written.snapshot, options));
-      else if (repositories.length === 0) take(await writeLive(session, job, config, [archive], options));
+      else take(await writeLive(session, job, config, [archive], options));
     }
   } catch (error) {
     options.signal.throwIfAborted();
@@ -183,6 +197,10 @@ function summarise(targets: readonly JobTargetConfig[], outcomes: readonly Sourc
         status = "failed";
         error ??= HoldfastError.fromWire(failure.error);
       } else if (status === "success") status = "partial";
+    }
+    if (outcome.snapshots.length === 0 && outcome.errors.length === 0) {
+      status = "failed";
+      error ??= new HoldfastError("internal", `Nothing was written of source ${outcome.source}, and nobody said why`);
     }
     if (status === "success" && outcome.snapshots.some(({ snapshot }) => snapshot.status === "partial")) status = "partial";
   }

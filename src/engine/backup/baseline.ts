@@ -24,8 +24,11 @@ export async function chooseBaseline(
 ): Promise<BaselineChoice> {
   const names = new Set([job.name, ...job.formerly]);
   const series = new Map<string, SnapshotInfo>();
-  for (const store of stores)
-    for (const snapshot of await store.snapshots({ signal: options.signal }))
+  // A target whose snapshots cannot be listed says so when it is written to; the others go on without it.
+  const listings = await Promise.allSettled(stores.map((store) => store.snapshots({ signal: options.signal })));
+  options.signal.throwIfAborted();
+  for (const listing of listings)
+    for (const snapshot of listing.status === "fulfilled" ? listing.value : [])
       if (snapshot.host === host && names.has(snapshot.job) && snapshot.source === source.name && !snapshot.tags.includes(PRE_RESTORE_TAG))
         series.set(snapshot.id, snapshot);
   const sorted = [...series.values()].sort((a, b) => a.timeMs - b.timeMs);

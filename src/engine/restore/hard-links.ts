@@ -1,10 +1,20 @@
 import type { Entry } from "../../sources/source.ts";
 
 interface Group<Waiting> {
-  /** Path of the name that is restored; undefined while the first is under way. */
+  /** Path of a name that is there and right. */
   first: string | undefined;
+  /** Path of the name that is being restored by itself. */
+  underWay: string | undefined;
   readonly waiting: Waiting[];
   seen: number;
+}
+
+/** What follows from a name being there. */
+export interface LinkWork<Waiting> {
+  /** Names that waited for it. */
+  readonly waiting: readonly Waiting[];
+  /** Another name was there first: this one, restored by itself meanwhile, is to become a link to it. */
+  readonly linkTo: string | undefined;
 }
 
 /**
@@ -14,49 +24,64 @@ interface Group<Waiting> {
 export class HardLinks<Waiting> {
   readonly #groups = new Map<string, Group<Waiting>>();
 
-  /** The path to link to; `wait` when the first name is under way (`waiting` is kept); undefined: restore it by itself. */
-  claim(entry: Entry, waiting: Waiting): string | "wait" | undefined {
+  /** The path to link to; `wait` when another name is under way (`waiting` is kept); undefined: restore it by itself. */
+  claim(entry: Entry, path: string, waiting: Waiting): string | "wait" | undefined {
     const key = keyOf(entry);
     if (key === undefined) return undefined;
     const group = this.#groups.get(key);
     if (group === undefined) {
-      this.#groups.set(key, { first: undefined, waiting: [], seen: 1 });
+      this.#groups.set(key, { first: undefined, underWay: path, waiting: [], seen: 1 });
       return undefined;
     }
     group.seen++;
     const { first } = group;
-    if (first === undefined) {
-      group.waiting.push(waiting);
-      return "wait";
+    if (first !== undefined) {
+      this.#forget(key, group, entry);
+      return first;
     }
-    this.#forget(key, group, entry);
-    return first;
+    group.waiting.push(waiting);
+    return "wait";
   }
 
-  /** A name is there, restored or kept: those that waited may be linked to it. */
-  restored(entry: Entry, path: string): Waiting[] {
+  /** A name exists that was right before. */
+  kept(entry: Entry, path: string): readonly Waiting[] {
     const key = keyOf(entry);
     if (key === undefined) return [];
     let group = this.#groups.get(key);
-    if (group === undefined) this.#groups.set(key, (group = { first: undefined, waiting: [], seen: 1 }));
+    if (group === undefined) this.#groups.set(key, (group = { first: undefined, underWay: undefined, waiting: [], seen: 0 }));
+    group.seen++;
     group.first ??= path;
     const waiting = group.waiting.splice(0);
     this.#forget(key, group, entry);
     return waiting;
   }
 
-  /** The first name could not be restored: the next one takes its place. */
-  failed(entry: Entry, path: string): Waiting | undefined {
+  /** The name that was restored by itself is there. */
+  restored(entry: Entry, path: string): LinkWork<Waiting> {
     const key = keyOf(entry);
     const group = key === undefined ? undefined : this.#groups.get(key);
-    if (key === undefined || group === undefined || (group.first !== undefined && group.first !== path)) return undefined;
+    if (key === undefined || group === undefined || group.underWay !== path) return { waiting: [], linkTo: undefined };
+    group.underWay = undefined;
+    const linkTo = group.first;
+    group.first ??= path;
+    const waiting = group.waiting.splice(0);
+    this.#forget(key, group, entry);
+    return { waiting, linkTo };
+  }
+
+  /** The name that was restored by itself could not be: the next one takes its place. */
+  failed(entry: Entry, path: string, pathOf: (waiting: Waiting) => string): Waiting | undefined {
+    const key = keyOf(entry);
+    const group = key === undefined ? undefined : this.#groups.get(key);
+    if (key === undefined || group === undefined || group.underWay !== path) return undefined;
     const next = group.waiting.shift();
-    if (next === undefined) this.#groups.delete(key);
+    group.underWay = next === undefined ? undefined : pathOf(next);
+    if (next === undefined && group.first === undefined) this.#groups.delete(key);
     return next;
   }
 
   #forget(key: string, group: Group<Waiting>, entry: Entry): void {
-    if (group.seen >= entry.meta.links && group.waiting.length === 0) this.#groups.delete(key);
+    if (group.seen >= entry.meta.links && group.waiting.length === 0 && group.underWay === undefined) this.#groups.delete(key);
   }
 }
 

@@ -173,7 +173,7 @@ class Performer implements AsyncDisposable {
     }
     folder.pending++;
     if (action.act === "keep") {
-      if (action.equal) this.#linkWaiting(action);
+      if (action.equal) this.#linkAll(action.path, this.#links.kept(action.entry.entry, action.path));
       this.#report.kept(action.entry);
       this.#release(folder);
       return;
@@ -186,7 +186,7 @@ class Performer implements AsyncDisposable {
       this.#release(folder);
       return;
     }
-    const first = this.#links.claim(action.entry.entry, { action, folder });
+    const first = this.#links.claim(action.entry.entry, action.path, { action, folder });
     if (first === "wait") return;
     if (first === undefined) this.#make(action, folder);
     else this.#link(first, action, folder);
@@ -233,18 +233,33 @@ class Performer implements AsyncDisposable {
 
   /** An entry is done with, well or not; other names of it go on from here. */
   #ended(action: EntryAction, folder: Folder, good: boolean): void {
+    const { entry } = action.entry;
     if (good) {
       this.#report.restored(action);
-      this.#linkWaiting(action);
+      if (action.act === "metadata") this.#linkAll(action.path, this.#links.kept(entry, action.path));
+      else {
+        const { waiting, linkTo } = this.#links.restored(entry, action.path);
+        if (linkTo !== undefined) this.#relink(linkTo, action.path);
+        this.#linkAll(action.path, waiting);
+      }
     } else if (action.act !== "metadata") {
-      const next = this.#links.failed(action.entry.entry, action.path);
+      const next = this.#links.failed(entry, action.path, (waiting) => waiting.action.path);
       if (next !== undefined) this.#make(next.action, next.folder);
     }
     this.#release(folder);
   }
 
-  #linkWaiting(action: EntryAction): void {
-    for (const { action: waiting, folder } of this.#links.restored(action.entry.entry, action.path)) this.#link(action.path, waiting, folder);
+  #linkAll(first: string, waiting: readonly { action: EntryAction; folder: Folder }[]): void {
+    for (const { action, folder } of waiting) this.#link(first, action, folder);
+  }
+
+  /** Joins a file that was restored by itself with a name of it that was there all along. */
+  #relink(first: string, path: string): void {
+    try {
+      this.#maker.makeLink(first, path);
+    } catch (error) {
+      this.#report.loss(path, "hard link", errnoOf(error) ?? String(error));
+    }
   }
 
   #release(folder: Folder): void {

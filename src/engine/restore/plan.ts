@@ -185,7 +185,8 @@ class Planner {
       const origin = names.slice(0, depth).join("/");
       const exists = depth === 0 || this.#folderAt(origin);
       if (exists === "conflict") return;
-      this.#pushOne(above, origin, origin, chain[depth + 1] ?? wanted, exists);
+      // The folders between are on the stack already; only the last one still has something to visit.
+      this.#pushOne(above, origin, origin, depth === chain.length - 1 ? wanted : undefined, exists);
     }
   }
 
@@ -197,8 +198,8 @@ class Planner {
     return "conflict";
   }
 
-  /** A folder of which one entry alone is restored. */
-  #pushOne(entry: SnapshotEntry | undefined, path: string, origin: string, child: SnapshotEntry, exists: boolean): void {
+  /** A folder of which at most one entry is restored. */
+  #pushOne(entry: SnapshotEntry | undefined, path: string, origin: string, child: SnapshotEntry | undefined, exists: boolean): void {
     this.#stack.push({
       entry,
       path,
@@ -209,7 +210,7 @@ class Planner {
       settle: !exists && entry !== undefined && origin !== "",
       included: this.#include === undefined,
       batches: emptyIterator(),
-      batch: [child],
+      batch: child === undefined ? [] : [child],
       next: 0,
       entered: false,
       names: undefined,

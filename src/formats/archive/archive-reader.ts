@@ -169,11 +169,15 @@ function entryOf(archive: SnapshotId, parent: Uint8Array, record: EntryRecord): 
     ...(rdev !== undefined && { rdev }),
     ...(record.unreadable && { unreadable: true }),
   };
-  const start = parent.length === 1 ? new Uint8Array() : parent;
+  const start = parent.length === 1 ? 0 : parent.length;
+  const path = new Uint8Array(start + 1 + name.length);
+  path.set(parent.subarray(0, start));
+  path[start] = 0x2f;
+  path.set(name, start + 1);
   const ref: ArchiveRef =
     file !== undefined ? { archive, position: file.position, hashes: file.hashes } : directory === undefined ? undefined : { archive, nodes: directory.nodes };
   return {
-    path: Uint8Array.from([...start, 0x2f, ...name]),
+    path,
     entry,
     extents: file?.extents,
     changedWhileRead: record.changedWhileRead,

@@ -75,7 +75,7 @@ async function writeGroup(stores: readonly RepositoryStore[], request: WriteRequ
   await Promise.all(
     stores.map(async (store) => {
       try {
-        await store.loadIndex(request.signal);
+        await Promise.all([store.loadIndex(request.signal), store.repository.checkStillThere(request.signal)]);
         ready.push(store);
       } catch (error) {
         request.signal.throwIfAborted();

@@ -251,6 +251,8 @@ export class Repository implements AsyncDisposable {
   async putIndexObject(packs: readonly PackRecord[], supersedes: readonly ObjectId[], signal?: AbortSignal): Promise<ObjectId> {
     const id = await this.putObject("index", encodeIndexObject({ supersedes, packs }), signal);
     this.#noteIndexObject(id, packs);
+    // It counts as loaded from here on, even when what it replaces was never loaded and is deleted next.
+    for (const pack of packs) this.index.addPack(pack);
     for (const old of supersedes) this.#supersededIndex.add(old);
     return id;
   }

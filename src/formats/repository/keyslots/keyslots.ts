@@ -61,9 +61,13 @@ export async function addSlot(
   const { random, clock } = repository.options;
   const count = (await slotIds(repository, signal)).length;
   if (count >= MAX_SLOTS)
-    throw new HoldfastError("unsupported", `The repository on target ${repository.name} has ${count} key slots; more are not allowed`, {
-      hint: "Remove one that is not needed any more: holdfast key list, then holdfast key remove.",
-    });
+    throw new HoldfastError(
+      "unsupported",
+      `The repository on target ${repository.name} has ${count} key slots; more are not allowed`,
+      {
+        hint: "Remove one that is not needed any more: holdfast key list, then holdfast key remove.",
+      },
+    );
   const id = randomHex(random, 16);
   const root = repository.keys.material.root;
   const bytes = await createSlot(root, unlocking.secret, unlocking.kind === "keyfile" ? KEYFILE_KDF : options.kdf, {
@@ -77,9 +81,13 @@ export async function addSlot(
   await repository.target.put(slotName(id), [bytes], { signal });
   if (await opens(repository, id, unlocking, signal)) return id;
   await repository.target.delete(slotName(id), { signal });
-  throw new HoldfastError("write_verification_failed", `The new key slot on target ${repository.name} does not open with its own secret`, {
-    hint: "It was removed again; the other slots are as they were. Test this machine's memory and the target.",
-  });
+  throw new HoldfastError(
+    "write_verification_failed",
+    `The new key slot on target ${repository.name} does not open with its own secret`,
+    {
+      hint: "It was removed again; the other slots are as they were. Test this machine's memory and the target.",
+    },
+  );
 }
 
 /**
@@ -99,7 +107,9 @@ export async function removeSlot(
     });
   const ids = await slotIds(repository, signal);
   if (!ids.includes(id))
-    throw new HoldfastError("name_unknown", `There is no key slot ${id} on target ${repository.name}`, { hint: "`holdfast key list` shows them." });
+    throw new HoldfastError("name_unknown", `There is no key slot ${id} on target ${repository.name}`, {
+      hint: "`holdfast key list` shows them.",
+    });
   const others = ids.filter((other) => other !== id);
   if (others.length === 0)
     throw new HoldfastError("key_last", `Key slot ${id} is the last one of the repository on target ${repository.name}`, {
@@ -134,15 +144,22 @@ export async function rotateSlot(
  * Starts a new epoch: a new master key for everything written from now on by whoever opens the repository afterwards. The
  * new keyring is read back and must be the one that counts. Old data stays under its old key. The caller reopens the repository.
  */
-export async function newEpoch(repository: Repository, signal?: AbortSignal): Promise<{ readonly keyring: Keyring; readonly id: ObjectId }> {
+export async function newEpoch(
+  repository: Repository,
+  signal?: AbortSignal,
+): Promise<{ readonly keyring: Keyring; readonly id: ObjectId }> {
   await using maintenance = await acquireMaintenance(repository, { signal });
   const { random, clock } = repository.options;
   const known = await keyrings(repository, signal);
   const current = chooseKeyring(known);
   if (current === undefined || current.keyring.generation < repository.keyring.generation)
-    throw new HoldfastError("repository_changed", `The keyring of target ${repository.name} is older than the one that was opened`, {
-      hint: "Someone rolled the target back. Nothing was changed.",
-    });
+    throw new HoldfastError(
+      "repository_changed",
+      `The keyring of target ${repository.name} is older than the one that was opened`,
+      {
+        hint: "Someone rolled the target back. Nothing was changed.",
+      },
+    );
   const next = withNewEpoch(current.keyring, { master: random.bytes(32), created: isoTime(clock.now()) });
   maintenance.assertHeld();
   const id = await repository.putObject("keyring", encodeKeyring(next), signal);
@@ -155,9 +172,15 @@ export async function newEpoch(repository: Repository, signal?: AbortSignal): Pr
 }
 
 /** The slot's own bytes, for a recovery kit. Rejects with `name_unknown` or `object_malformed`. */
-export async function readSlotText(repository: Repository, id: string, signal?: AbortSignal): Promise<{ text: string; sha256: string }> {
+export async function readSlotText(
+  repository: Repository,
+  id: string,
+  signal?: AbortSignal,
+): Promise<{ text: string; sha256: string }> {
   if (!(await slotIds(repository, signal)).includes(id))
-    throw new HoldfastError("name_unknown", `There is no key slot ${id} on target ${repository.name}`, { hint: "`holdfast key list` shows them." });
+    throw new HoldfastError("name_unknown", `There is no key slot ${id} on target ${repository.name}`, {
+      hint: "`holdfast key list` shows them.",
+    });
   const bytes = await repository.target.get(slotName(id), { signal });
   parseSlot(bytes);
   return { text: Buffer.from(bytes).toString("utf8").trimEnd(), sha256: createHash("sha256").update(bytes).digest("hex") };
@@ -170,7 +193,12 @@ async function keyrings(repository: Repository, signal: AbortSignal | undefined)
   return all;
 }
 
-async function opens(repository: Repository, id: string, unlocking: Unlocking, signal: AbortSignal | undefined): Promise<boolean> {
+async function opens(
+  repository: Repository,
+  id: string,
+  unlocking: Unlocking,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
   try {
     const bytes = await repository.target.get(slotName(id), { signal });
     const root = await openSlot(bytes, unlocking.secret, unlocking.kind, Buffer.from(repository.id, "hex"));

@@ -172,7 +172,11 @@ export class HeldLease implements AsyncDisposable {
     try {
       if (this.#repository.options.appendOnly === true) await this.#put(true);
       // The newest object goes last: were it gone first, an older one would speak for this owner again.
-      else for (const id of this.#objects) await this.#repository.target.delete(`leases/${id}`);
+      else {
+        const newest = this.#objects.at(-1);
+        await inParallel(this.#objects.slice(0, -1), 8, (id) => this.#repository.target.delete(`leases/${id}`));
+        if (newest !== undefined) await this.#repository.target.delete(`leases/${newest}`);
+      }
     } catch (error) {
       this.refreshError = error;
     }

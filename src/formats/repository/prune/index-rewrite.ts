@@ -32,9 +32,13 @@ export async function putIndex(
     const id = await repository.putIndexObject(group, number === groups.length - 1 ? supersedes : [], signal);
     const stored = decodeIndexObject(await repository.readObject("index", id, signal));
     if (stored.packs.length !== group.length)
-      throw new HoldfastError("write_verification_failed", `Index object ${id} on target ${repository.name} names ${stored.packs.length} packs instead of ${group.length}`, {
-        hint: "This points to a fault of memory or CPU. Nothing was condemned or deleted.",
-      });
+      throw new HoldfastError(
+        "write_verification_failed",
+        `Index object ${id} on target ${repository.name} names ${stored.packs.length} packs instead of ${group.length}`,
+        {
+          hint: "This points to a fault of memory or CPU. Nothing was condemned or deleted.",
+        },
+      );
     ids.push(id);
   }
   return ids;
@@ -49,7 +53,12 @@ export function planIndexRewrite(
   const affected = view.activeIndex.filter(({ packs }) => packs.some((id) => !stays(id)));
   const small = view.activeIndex.filter((object) => object.chunks < INDEX_CHUNKS / 4 && !affected.includes(object));
   // An empty object is left behind when all it named went; the next rewrite takes it along.
-  const merged = affected.length + small.length >= MERGE_FROM ? small : affected.length > 0 ? small.filter(({ packs }) => packs.length === 0) : [];
+  const merged =
+    affected.length + small.length >= MERGE_FROM
+      ? small
+      : affected.length > 0
+        ? small.filter(({ packs }) => packs.length === 0)
+        : [];
   const chosen = [...affected, ...merged];
   if (chosen.length === 0) return undefined;
   const packs = [...new Set(chosen.flatMap((object) => object.packs))].filter(stays);

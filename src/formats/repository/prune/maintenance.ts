@@ -50,10 +50,14 @@ export async function acquireMaintenance(
       (await listLeases(repository, lease.targetNowMs(), listSignal)).filter(({ owner }) => owner !== lease.owner),
     assertHeld: () => {
       if (!lease.lapsed()) return;
-      throw new HoldfastError("repository_locked", `The maintenance lease on target ${repository.name} has lapsed: this process stood still, or could not renew it`, {
-        hint: "What was done so far is safe, and the next prune goes on from there.",
-        cause: lease.refreshError,
-      });
+      throw new HoldfastError(
+        "repository_locked",
+        `The maintenance lease on target ${repository.name} has lapsed: this process stood still, or could not renew it`,
+        {
+          hint: "What was done so far is safe, and the next prune goes on from there.",
+          cause: lease.refreshError,
+        },
+      );
     },
     [Symbol.asyncDispose]: () => lease[Symbol.asyncDispose](),
   };

@@ -114,16 +114,29 @@ export function planPrune(input: PlanInput): PrunePlan {
       else blocked++;
     } else if (rankOf(pack) === PACK_RANK.damaged) damagedKept++;
     else if (condemned) {
-      if (input.rewrite) rewrites.push({ pack: pack.id, kind: state.kind, sizeBytes: state.sizeBytes, frames: actions(state, true, input), condemn: false });
+      if (input.rewrite)
+        rewrites.push({
+          pack: pack.id,
+          kind: state.kind,
+          sizeBytes: state.sizeBytes,
+          frames: actions(state, true, input),
+          condemn: false,
+        });
     } else states.push(state);
   }
   const liveBytes = states.reduce((sum, state) => sum + state.liveBytes, 0);
-  const { chosen, unusedBytes } = input.rewrite ? chooseRewrites(states, liveBytes, input) : { chosen: [], unusedBytes: sumOf(states) };
+  const { chosen, unusedBytes } = input.rewrite
+    ? chooseRewrites(states, liveBytes, input)
+    : { chosen: [], unusedBytes: sumOf(states) };
   rewrites.push(...chosen);
   if (blocked > 0) notes.push(`${blocked} condemned packs stay: their grace time has not passed, or a lease from before is live`);
-  if (damagedKept > 0) notes.push(`${damagedKept} damaged packs stay, because snapshots still refer to them; the next backup stores again what its source still has`);
+  if (damagedKept > 0)
+    notes.push(
+      `${damagedKept} damaged packs stay, because snapshots still refer to them; the next backup stores again what its source still has`,
+    );
   for (const { state, owner, host } of input.leases)
-    if (state === "clock-fault") notes.push(`The lease ${owner} of host ${host} lies in the future: a clock is wrong there or here; it is not obeyed`);
+    if (state === "clock-fault")
+      notes.push(`The lease ${owner} of host ${host} lies in the future: a clock is wrong there or here; it is not obeyed`);
   const listed = [...view.packs.values()].flatMap(({ listed: stat }) => (stat === undefined ? [] : [stat.sizeBytes]));
   return {
     sweep,
@@ -158,11 +171,17 @@ function stateOf(pack: ViewPack, { view, live }: PlanInput): PackState {
 }
 
 /** The most wasteful packs first, until what stays unused is within bounds; then small packs. */
-function chooseRewrites(states: readonly PackState[], liveBytes: number, input: PlanInput): { chosen: Rewrite[]; unusedBytes: number } {
+function chooseRewrites(
+  states: readonly PackState[],
+  liveBytes: number,
+  input: PlanInput,
+): { chosen: Rewrite[]; unusedBytes: number } {
   const budget = input.maxUnused * liveBytes * MARGIN;
   const chosen = new Set<PackState>();
   let unused = sumOf(states);
-  for (const state of states.toSorted((a, b) => b.waste / b.sizeBytes - a.waste / a.sizeBytes || (a.pack.id < b.pack.id ? -1 : 1))) {
+  for (const state of states.toSorted(
+    (a, b) => b.waste / b.sizeBytes - a.waste / a.sizeBytes || (a.pack.id < b.pack.id ? -1 : 1),
+  )) {
     if (unused <= budget) break;
     chosen.add(state);
     unused -= state.waste;

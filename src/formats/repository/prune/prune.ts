@@ -72,12 +72,20 @@ interface Mark {
  * with what is damaged when a snapshot, a tree or a live chunk cannot be found: then nothing is changed. A crash at any
  * moment loses nothing, and the next prune goes on. A dry run makes the same plan and changes nothing.
  */
-export async function pruneRepository(repository: Repository, options: PruneOptions, internals: PruneInternals = {}): Promise<PruneReport> {
+export async function pruneRepository(
+  repository: Repository,
+  options: PruneOptions,
+  internals: PruneInternals = {},
+): Promise<PruneReport> {
   checkFeatures(repository.keyring.features, "write");
   if (options.immediate && repository.target.capabilities.listing !== "strong")
-    throw new HoldfastError("unsupported", `Target ${repository.name} may list objects late, so nothing there can be deleted at once`, {
-      hint: "Prune without --immediate: packs are then deleted after the grace time.",
-    });
+    throw new HoldfastError(
+      "unsupported",
+      `Target ${repository.name} may list objects late, so nothing there can be deleted at once`,
+      {
+        hint: "Prune without --immediate: packs are then deleted after the grace time.",
+      },
+    );
   await using stack = new AsyncDisposableStack();
   const pool = stack.use(await VerifyPool.start(repository.keys.material));
   if (options.dryRun || repository.options.appendOnly === true) {
@@ -121,7 +129,9 @@ class Prune {
     const leases = await listLeases(this.#repository, undefined, this.#options.signal);
     const plan = this.#plan(mark, leases, this.#options.immediate, true);
     if (this.#repository.options.appendOnly === true) {
-      this.#notes.add(`Target ${this.#repository.name} is append-only: nothing is rewritten, condemned or deleted there. Prune from a machine that may delete.`);
+      this.#notes.add(
+        `Target ${this.#repository.name} is append-only: nothing is rewritten, condemned or deleted there. Prune from a machine that may delete.`,
+      );
       return this.#report({ ...plan, dead: [], unindexed: [], rewrites: [], sweep: [] });
     }
     const { view } = mark;
@@ -157,9 +167,13 @@ class Prune {
     const newest = before.snapshots.at(-1);
     const now = this.#repository.options.clock.now();
     if (newest !== undefined && now < newest.timeMs)
-      throw new HoldfastError("clock_unreliable", `This machine's time (${isoTime(now)}) lies before the newest snapshot on target ${this.#repository.name} (${isoTime(newest.timeMs)})`, {
-        hint: "Nothing was changed. Correct the clock of this machine, or of the one that took that snapshot.",
-      });
+      throw new HoldfastError(
+        "clock_unreliable",
+        `This machine's time (${isoTime(now)}) lies before the newest snapshot on target ${this.#repository.name} (${isoTime(newest.timeMs)})`,
+        {
+          hint: "Nothing was changed. Correct the clock of this machine, or of the one that took that snapshot.",
+        },
+      );
     const view = await loadView(this.#repository, { signal, withAbsent: false });
     refuseDamage(this.#repository, view);
     await this.#refuseIncompletePacks(view);
@@ -179,12 +193,21 @@ class Prune {
     const lost = before.listed.filter((id) => !after.listed.includes(id) && !isDeleted(id, after));
     const added = after.snapshots.filter(({ object }) => !seen.has(object));
     if (lost.length > 0 || added.some(({ objectTimeMs, endMs }) => (objectTimeMs ?? endMs) < this.#startedMs() - LEFTOVER_MS))
-      throw new HoldfastError("listing_incomplete", `Two listings of the snapshots on target ${this.#repository.name} differ by objects that are old`, {
-        hint: "Nothing was changed. The target shows incomplete listings; prune again later, and test it with `holdfast doctor`.",
-        data: { missing: lost },
-      });
+      throw new HoldfastError(
+        "listing_incomplete",
+        `Two listings of the snapshots on target ${this.#repository.name} differ by objects that are old`,
+        {
+          hint: "Nothing was changed. The target shows incomplete listings; prune again later, and test it with `holdfast doctor`.",
+          data: { missing: lost },
+        },
+      );
     const holes = missingPredecessors(before.snapshots, before.deleted);
-    const warnings = holes.length === 0 ? [] : [`${holes.length} snapshots name a predecessor that is not on target ${this.#repository.name}: its list of snapshots was rolled back, or copied in part`];
+    const warnings =
+      holes.length === 0
+        ? []
+        : [
+            `${holes.length} snapshots name a predecessor that is not on target ${this.#repository.name}: its list of snapshots was rolled back, or copied in part`,
+          ];
     return { view, live, snapshots: before.snapshots, warnings };
   }
 
@@ -368,9 +391,13 @@ class Prune {
   #checkSkew(): void {
     const skewMs = this.#maintenance?.lease.targetSkewMs;
     if (skewMs === undefined || Math.abs(skewMs) < MAX_SKEW_MS) return;
-    throw new HoldfastError("clock_unreliable", `The time of this machine and that of target ${this.#repository.name} differ by ${formatDuration(Math.abs(skewMs))}`, {
-      hint: "Nothing was changed. Set both clocks (NTP); what is old enough to delete cannot be told otherwise.",
-    });
+    throw new HoldfastError(
+      "clock_unreliable",
+      `The time of this machine and that of target ${this.#repository.name} differ by ${formatDuration(Math.abs(skewMs))}`,
+      {
+        hint: "Nothing was changed. Set both clocks (NTP); what is old enough to delete cannot be told otherwise.",
+      },
+    );
   }
 
   async #others(): Promise<SeenLease[]> {
@@ -438,17 +465,23 @@ function liveStored(view: RepositoryView, live: Bitmap, pack: PackId, frames: Ui
 }
 
 function isDeleted(object: string, state: Awaited<ReturnType<typeof readSnapshots>>): boolean {
-  return state.notes.some(({ note }) => note.type === "deletion" && note.snapshots.some((tombstone) => tombstone.object === object));
+  return state.notes.some(
+    ({ note }) => note.type === "deletion" && note.snapshots.some((tombstone) => tombstone.object === object),
+  );
 }
 
 function refuseDamage(repository: Repository, view: RepositoryView): void {
   const replaced = view.supersededIndex;
   for (const [id, error] of [...view.damagedIndex, ...view.damagedCondemned]) {
     if (replaced.has(id)) continue;
-    throw new HoldfastError("object_damaged", `Target ${repository.name} holds a damaged ${view.damagedIndex.has(id) ? "index" : "condemned"} object, ${id}`, {
-      hint: "Nothing was changed. Run `holdfast repair`, then prune again.",
-      cause: error,
-      data: { object: id },
-    });
+    throw new HoldfastError(
+      "object_damaged",
+      `Target ${repository.name} holds a damaged ${view.damagedIndex.has(id) ? "index" : "condemned"} object, ${id}`,
+      {
+        hint: "Nothing was changed. Run `holdfast repair`, then prune again.",
+        cause: error,
+        data: { object: id },
+      },
+    );
   }
 }

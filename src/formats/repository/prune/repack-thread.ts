@@ -19,7 +19,14 @@ async function perform(request: RepackRequest): Promise<RepackReply> {
   if (request.type === "setup") {
     const { packBytes, codec, level } = request;
     const target = await createTarget(request.target);
-    repacker = new Repacker({ target, sealer: new Sealer(new KeySet(request.keys), systemRandom), random: systemRandom, packBytes, codec, level });
+    repacker = new Repacker({
+      target,
+      sealer: new Sealer(new KeySet(request.keys), systemRandom),
+      random: systemRandom,
+      packBytes,
+      codec,
+      level,
+    });
     return { packed: [] };
   }
   if (repacker === undefined) throw new Error("not set up");

@@ -102,12 +102,18 @@ export async function readBackPacks(repository: Repository, records: readonly Pa
           ? `it has ${stat.sizeBytes} bytes instead of ${record.sizeBytes}`
           : differenceOf(
               record,
-              await readDirectory(repository.sealer, record.sizeBytes, (offset, length) => repository.target.get(name, { range: { offset, length }, signal })),
+              await readDirectory(repository.sealer, record.sizeBytes, (offset, length) =>
+                repository.target.get(name, { range: { offset, length }, signal }),
+              ),
             );
     if (problem === undefined) return;
-    throw new HoldfastError("target_lied", `Target ${repository.name} said that it stored ${name}, but reading it back failed: ${problem}`, {
-      hint: "Nothing was condemned or deleted. Test the target with `holdfast doctor` before you trust its backups.",
-      data: { object: name },
-    });
+    throw new HoldfastError(
+      "target_lied",
+      `Target ${repository.name} said that it stored ${name}, but reading it back failed: ${problem}`,
+      {
+        hint: "Nothing was condemned or deleted. Test the target with `holdfast doctor` before you trust its backups.",
+        data: { object: name },
+      },
+    );
   });
 }

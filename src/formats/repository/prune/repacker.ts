@@ -69,7 +69,7 @@ export class Repacker {
   /** Takes frames over verbatim: their sealed bytes and key row stay. */
   async copy(source: PackSource, frames: readonly number[]): Promise<void> {
     const { directory } = await this.#directory(source);
-    for (let at = 0; at < frames.length; ) {
+    for (let at = 0; at < frames.length;) {
       const run = [await this.#frame(source, frames[at] as number)];
       let bytes = (run[0] as SourceFrame).frame.storedLength;
       while (at + run.length < frames.length && frames[at + run.length] === (frames[at] as number) + run.length) {
@@ -128,7 +128,12 @@ export class Repacker {
     for (const { codec, rawLength, chunkIds, chunkLengths, sealed } of builder.take()) {
       const [bytes] = sealed;
       if (bytes === undefined) continue;
-      await this.#append(kind, { codec, row: 0, storedLength: bytes.length, rawLength, chunkIds, chunkLengths }, this.#options.sealer.currentRow(), bytes);
+      await this.#append(
+        kind,
+        { codec, row: 0, storedLength: bytes.length, rawLength, chunkIds, chunkLengths },
+        this.#options.sealer.currentRow(),
+        bytes,
+      );
     }
   }
 
@@ -200,7 +205,9 @@ export class Repacker {
       return cached;
     }
     const { frame, row, offset } = await this.#frame(source, number);
-    const stored = await this.#options.target.get(packName(asPackId(source.id)), { range: { offset, length: frame.storedLength } });
+    const stored = await this.#options.target.get(packName(asPackId(source.id)), {
+      range: { offset, length: frame.storedLength },
+    });
     const raw = this.#options.sealer.openFrame({ kind, codec: frame.codec, rawLength: frame.rawLength, row }, stored);
     this.#raw.set(key, raw);
     this.#rawBytes += raw.length;
@@ -230,5 +237,10 @@ function damaged(source: PackSource, why: string, cause?: unknown): HoldfastErro
 }
 
 function sameRow(a: KeyRow, b: KeyRow): boolean {
-  return a.suite === b.suite && a.epoch === b.epoch && Buffer.compare(a.keyId, b.keyId) === 0 && Buffer.compare(a.sealedKey, b.sealedKey) === 0;
+  return (
+    a.suite === b.suite &&
+    a.epoch === b.epoch &&
+    Buffer.compare(a.keyId, b.keyId) === 0 &&
+    Buffer.compare(a.sealedKey, b.sealedKey) === 0
+  );
 }

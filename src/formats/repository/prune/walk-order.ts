@@ -6,9 +6,9 @@ import type { ChunkReader } from "../read/chunk-reader.ts";
 import type { RepositoryView } from "../verify/repository-view.ts";
 import { Bitmap } from "../verify/bitmap.ts";
 
-/** Chunks in the order in which the newest snapshots meet them, with what must not share a frame told apart. */
+/** Chunks in the order in which snapshots meet them, newest first, with what must not share a frame told apart. */
 export interface WalkOrder {
-  /** Numbers of the chunks asked for, each once: first those a newest snapshot holds, then the others as they lie. */
+  /** Numbers of the chunks asked for, each once. */
   readonly chunks: readonly number[];
   /** Number of the owner of a frame's chunks. */
   ownerOf(frame: number): number;
@@ -18,8 +18,8 @@ export interface WalkOrder {
 const LONE_OWNER = 2 ** 31;
 
 /**
- * Walks the newest snapshot of every source, newest first, and puts the chunks of `wanted` in that order; trees come after
- * what is below them, as a backup writes them. Two old frames share an owner only when all chunks met in both belong to
+ * Walks the snapshots (given oldest first), newest first, until every chunk of `wanted` was met, and puts them in that
+ * order; trees come after what is below them, as a backup writes them, and shared ones are walked once. Two old frames share an owner only when all chunks met in both belong to
  * the same source and the same user, so that regrouping never compresses one user's data beside another's.
  */
 export async function orderByWalk(options: {
@@ -30,9 +30,8 @@ export async function orderByWalk(options: {
   readonly signal: AbortSignal;
 }): Promise<WalkOrder> {
   const walk = new OrderWalk(options);
-  const newest = new Map<string, SnapshotInfo>();
-  for (const snapshot of options.snapshots) newest.set(`${snapshot.host}\0${snapshot.job}\0${snapshot.source}`, snapshot);
-  for (const [source, snapshot] of [...newest].toReversed()) await walk.snapshot(source, snapshot);
+  for (const snapshot of options.snapshots.toReversed())
+    await walk.snapshot(`${snapshot.host}\0${snapshot.job}\0${snapshot.source}`, snapshot);
   return walk.finish();
 }
 

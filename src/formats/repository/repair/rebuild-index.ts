@@ -33,7 +33,9 @@ export async function rebuildIndex(repository: Repository, options: { readonly s
   const unreadable = new Map<PackId, string>();
   await inParallel(stats, Math.min(FETCHES, target.capabilities.concurrency), async ({ id, name, sizeBytes }) => {
     try {
-      const directory = await readDirectory(repository.sealer, sizeBytes, (offset, length) => target.get(name, { range: { offset, length }, signal }));
+      const directory = await readDirectory(repository.sealer, sizeBytes, (offset, length) =>
+        target.get(name, { range: { offset, length }, signal }),
+      );
       records.set(id, toPackRecord(id, sizeBytes, directory));
     } catch (error) {
       signal.throwIfAborted();

@@ -34,7 +34,12 @@ export interface RepairReport {
  * Puts a condemned object with reason `damaged`: packs stay while snapshots refer to them, but nothing new builds on them.
  * Does nothing for none. The caller holds a lease, whose owner it names.
  */
-export async function markDamaged(repository: Repository, packs: readonly PackId[], owner: string, signal?: AbortSignal): Promise<void> {
+export async function markDamaged(
+  repository: Repository,
+  packs: readonly PackId[],
+  owner: string,
+  signal?: AbortSignal,
+): Promise<void> {
   if (packs.length === 0) return;
   const content = encodeCondemned({ reason: "damaged", time: isoTime(repository.options.clock.now()), packs: [...packs], owner });
   await repository.putObject("condemned", content, signal);
@@ -109,7 +114,10 @@ function indexProblems(view: RepositoryView): string[] {
     const matching = packs.filter(what).length;
     if (matching > 0) problems.push(`${matching} packs ${text}`);
   };
-  count("are named by the index and are missing or cut short", (pack) => pack.indexed !== undefined && !isWhole(pack) && pack.condemned.length === 0);
+  count(
+    "are named by the index and are missing or cut short",
+    (pack) => pack.indexed !== undefined && !isWhole(pack) && pack.condemned.length === 0,
+  );
   count("are in no index", (pack) => pack.indexed === undefined && pack.condemned.length === 0);
   return problems;
 }

@@ -28,10 +28,14 @@ export async function deleteSnapshots(
   const chosen = snapshots.filter(({ id }) => ids.includes(id));
   for (const snapshot of chosen)
     if (snapshot.hold === true || (typeof snapshot.hold === "number" && snapshot.hold > now))
-      throw new HoldfastError("plan_held", `Snapshot ${snapshot.id} on target ${repository.name} is held${snapshot.hold === true ? "" : ` until ${isoTime(snapshot.hold)}`}`, {
-        hint: "Nothing was deleted. Release it first: holdfast tag ID --hold=false.",
-        data: { snapshot: snapshot.id },
-      });
+      throw new HoldfastError(
+        "plan_held",
+        `Snapshot ${snapshot.id} on target ${repository.name} is held${snapshot.hold === true ? "" : ` until ${isoTime(snapshot.hold)}`}`,
+        {
+          hint: "Nothing was deleted. Release it first: holdfast tag ID --hold=false.",
+          data: { snapshot: snapshot.id },
+        },
+      );
   const known = new Set(chosen.map(({ id }) => id));
   for (const id of ids)
     if (!known.has(id) && !deleted.has(id))
@@ -40,7 +44,14 @@ export async function deleteSnapshots(
         data: { snapshot: id },
       });
   if (chosen.length > 0) {
-    const tombstones = chosen.map(({ id, object, timeMs, job, source, host }) => ({ uid: id, object, time: isoTime(timeMs), job, source, host }));
+    const tombstones = chosen.map(({ id, object, timeMs, job, source, host }) => ({
+      uid: id,
+      object,
+      time: isoTime(timeMs),
+      job,
+      source,
+      host,
+    }));
     await repository.putObject("notes", encodeNote({ ...noteBase(repository), type: "deletion", snapshots: tombstones }), signal);
   }
   if (repository.options.appendOnly === true) return;

@@ -30,7 +30,10 @@ export interface VerificationResult {
  */
 export async function readNotes(
   repository: Repository,
-  options: { readonly signal?: AbortSignal | undefined; readonly onDamaged?: ((id: ObjectId, error: HoldfastError) => void) | undefined } = {},
+  options: {
+    readonly signal?: AbortSignal | undefined;
+    readonly onDamaged?: ((id: ObjectId, error: HoldfastError) => void) | undefined;
+  } = {},
 ): Promise<StoredNote[]> {
   const { signal, onDamaged } = options;
   const notes: StoredNote[] = [];
@@ -72,7 +75,11 @@ export async function annotateSnapshot(
 }
 
 /** Keeps the result of a verification beside the snapshots it is about. */
-export async function putVerificationNote(repository: Repository, result: VerificationResult, signal?: AbortSignal): Promise<ObjectId> {
+export async function putVerificationNote(
+  repository: Repository,
+  result: VerificationResult,
+  signal?: AbortSignal,
+): Promise<ObjectId> {
   const note: VerificationNote = { ...noteBase(repository), type: "verification", ...result };
   return await repository.putObject("notes", encodeNote(note), signal);
 }

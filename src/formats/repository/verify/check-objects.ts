@@ -57,7 +57,8 @@ async function checkSlots(repository: Repository, findings: Findings, signal: Ab
     failed++;
     findings.add({ kind: "key", id: name.slice("keys/".length), message: problem });
   }
-  if (stats.length === 0) findings.add({ kind: "key", id: "keys/", message: "There is no key slot: no secret opens this repository any more" });
+  if (stats.length === 0)
+    findings.add({ kind: "key", id: "keys/", message: "There is no key slot: no secret opens this repository any more" });
   findings.check("key slots", stats.length, failed, "a slot's wrapped key is proven when a secret opens it");
 }
 

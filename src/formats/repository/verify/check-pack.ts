@@ -26,7 +26,8 @@ export function checkPack(sealer: Sealer, request: PackRequest): PackReply {
   const badFrames: number[] = [];
   let offset = 0;
   for (const [number, frame] of (listed?.frames ?? []).entries()) {
-    const why = listed === undefined ? undefined : frameProblem(sealer, listed, frame, bytes.subarray(offset, offset + frame.storedLength));
+    const why =
+      listed === undefined ? undefined : frameProblem(sealer, listed, frame, bytes.subarray(offset, offset + frame.storedLength));
     if (why !== undefined) {
       if (badFrames.length === 0) problems.push(`frame ${number} cannot be read: ${why}`);
       badFrames.push(number);
@@ -37,7 +38,12 @@ export function checkPack(sealer: Sealer, request: PackRequest): PackReply {
   return { type: "pack", problems, badFrames };
 }
 
-function frameProblem(sealer: Sealer, listed: Pick<PackRecord, "kind" | "rows">, frame: PackFrame, stored: Uint8Array): string | undefined {
+function frameProblem(
+  sealer: Sealer,
+  listed: Pick<PackRecord, "kind" | "rows">,
+  frame: PackFrame,
+  stored: Uint8Array,
+): string | undefined {
   try {
     const { kind, rows } = listed;
     const row = rows[frame.row];
@@ -65,7 +71,8 @@ export function differenceOf(record: PackRecord, directory: PackDirectory): stri
     const rowA = record.rows[a.row];
     const rowB = directory.rows[b.row];
     if (a.codec !== b.codec || a.storedLength !== b.storedLength || a.rawLength !== b.rawLength) return `frame ${number}`;
-    if (rowA === undefined || rowB === undefined || Buffer.compare(rowA.keyId, rowB.keyId) !== 0 || rowA.epoch !== rowB.epoch) return `the key of frame ${number}`;
+    if (rowA === undefined || rowB === undefined || Buffer.compare(rowA.keyId, rowB.keyId) !== 0 || rowA.epoch !== rowB.epoch)
+      return `the key of frame ${number}`;
     if (a.chunkLengths.length !== b.chunkLengths.length) return `the chunks of frame ${number}`;
     const strideA = idStride(a);
     const strideB = idStride(b);

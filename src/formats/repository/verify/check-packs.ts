@@ -38,7 +38,8 @@ export class PackHealth {
     this.#setAll(pack, false);
     const info = this.#view.index.pack(pack);
     if (info === undefined) return;
-    for (const frame of badFrames) for (const { chunk } of this.#view.index.chunksOf(info.firstFrame + frame)) this.#bad.add(chunk);
+    for (const frame of badFrames)
+      for (const { chunk } of this.#view.index.chunksOf(info.firstFrame + frame)) this.#bad.add(chunk);
   }
 
   /** True when no copy of the chunk can be counted on. */

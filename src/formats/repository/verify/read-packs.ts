@@ -47,7 +47,11 @@ export async function readPacks(options: ReadPacksOptions): Promise<number> {
       reply = await pool.pack({ type: "pack", id, bytes, record });
     } catch (error) {
       throwIfAborted(signal);
-      if (!(error instanceof HoldfastError) || (error.code !== "target_missing_object" && error.code !== "object_damaged" && error.code !== "target_io")) throw error;
+      if (
+        !(error instanceof HoldfastError) ||
+        (error.code !== "target_missing_object" && error.code !== "object_damaged" && error.code !== "target_io")
+      )
+        throw error;
       reply = { type: "pack", problems: [error.message], badFrames: (record?.frames ?? []).map((_, number) => number) };
     }
     options.onPack(id, reply);

@@ -79,14 +79,22 @@ export async function loadView(repository: Repository, options: LoadViewOptions)
   const read = new Map<ObjectId, { supersedes: readonly ObjectId[]; packs: readonly PackRecord[] }>();
   const unreadable = new Map<ObjectId, HoldfastError>();
   await inParallel(indexStats, width, async ({ id }) => {
-    const content = await readOrNote(() => repository.readObject("index", id, signal), decodeIndexObject, (error) => unreadable.set(id, error));
+    const content = await readOrNote(
+      () => repository.readObject("index", id, signal),
+      decodeIndexObject,
+      (error) => unreadable.set(id, error),
+    );
     if (content !== undefined) read.set(id, content);
   });
   const replaced = new Set([...read.values()].flatMap(({ supersedes }) => supersedes));
   const condemned: CondemnedRecord[] = [];
   const damagedCondemned = new Map<ObjectId, HoldfastError>();
   await inParallel(await repository.listObjects("condemned", signal), width, async ({ id, modifiedMs }) => {
-    const content = await readOrNote(() => repository.readObject("condemned", id, signal), decodeCondemned, (error) => damagedCondemned.set(id, error));
+    const content = await readOrNote(
+      () => repository.readObject("condemned", id, signal),
+      decodeCondemned,
+      (error) => damagedCondemned.set(id, error),
+    );
     if (content !== undefined) condemned.push({ ...content, id, objectTimeMs: modifiedMs });
   });
   condemned.sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : a.id < b.id ? -1 : 1));
@@ -98,7 +106,9 @@ export async function loadView(repository: Repository, options: LoadViewOptions)
     index: await orderedIndex(records, packs, options.withAbsent),
     packs,
     activeIndex: [...read].filter(([id]) => !replaced.has(id)).map(([id, object]) => toViewObject(id, object)),
-    supersededIndex: new Map(indexStats.filter(({ id }) => replaced.has(id)).map(({ id }) => [id, read.get(id)?.supersedes ?? []])),
+    supersededIndex: new Map(
+      indexStats.filter(({ id }) => replaced.has(id)).map(({ id }) => [id, read.get(id)?.supersedes ?? []]),
+    ),
     damagedIndex: unreadable,
     indexBytes: indexStats.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     condemned,
@@ -184,7 +194,10 @@ async function orderedIndex(
   return index;
 }
 
-function toViewObject(id: ObjectId, object: { readonly supersedes: readonly ObjectId[]; readonly packs: readonly PackRecord[] }): ViewIndexObject {
+function toViewObject(
+  id: ObjectId,
+  object: { readonly supersedes: readonly ObjectId[]; readonly packs: readonly PackRecord[] },
+): ViewIndexObject {
   let chunks = 0;
   for (const pack of object.packs) for (const frame of pack.frames) chunks += frame.chunkLengths.length;
   return { id, supersedes: object.supersedes, packs: object.packs.map((pack) => pack.id), chunks };

@@ -257,10 +257,14 @@ class Scanner {
     this.#failures.set(preferred.chunk, failures);
     const pack = view.index.frame(preferred.frame).packId;
     if (this.#options.strict)
-      throw new HoldfastError("object_damaged", `Tree chunk ${hexOf(id)} in pack ${pack} on target ${repository.name} cannot be read: ${message}`, {
-        hint: "Nothing was changed. Run `holdfast verify` to see which snapshots need it, then `holdfast repair`; a snapshot that stays unreadable can be deleted.",
-        data: { chunk: hexOf(id), pack },
-      });
+      throw new HoldfastError(
+        "object_damaged",
+        `Tree chunk ${hexOf(id)} in pack ${pack} on target ${repository.name} cannot be read: ${message}`,
+        {
+          hint: "Nothing was changed. Run `holdfast verify` to see which snapshots need it, then `holdfast repair`; a snapshot that stays unreadable can be deleted.",
+          data: { chunk: hexOf(id), pack },
+        },
+      );
     const next = copies[failures];
     if (next !== undefined) this.#queue(next.frame, next.chunk, role);
     else this.#unreadable.push({ kind: 2, id: hexOf(id), message });
@@ -271,10 +275,14 @@ class Scanner {
     if (this.#missing.has(key)) return;
     const what = `${kind === 1 ? "Data" : "Tree"} chunk ${hexOf(id).slice(0, 32)}`;
     if (this.#options.strict)
-      throw new HoldfastError("chunk_missing", `${what} is in no pack of target ${this.#options.repository.name}, but a snapshot needs it`, {
-        hint: "Nothing was changed. Run `holdfast repair --index`; if it stays missing, `holdfast verify` names the snapshots that need it.",
-        data: { chunk: hexOf(id), kind },
-      });
+      throw new HoldfastError(
+        "chunk_missing",
+        `${what} is in no pack of target ${this.#options.repository.name}, but a snapshot needs it`,
+        {
+          hint: "Nothing was changed. Run `holdfast repair --index`; if it stays missing, `holdfast verify` names the snapshots that need it.",
+          data: { chunk: hexOf(id), kind },
+        },
+      );
     this.#missing.set(key, { kind, id: hexOf(id), message: "it is in no pack" });
   }
 

@@ -20,7 +20,10 @@ export interface ScrubReport {
  * Compares every object that is named by its SHA-256 with its bytes. Needs no key: anyone who holds the target can find
  * bit rot. Objects with other names (`holdfast.json`, key slots) cannot be judged so and are left out.
  */
-export async function scrubTarget(target: Target, options: { readonly signal?: AbortSignal | undefined } = {}): Promise<ScrubReport> {
+export async function scrubTarget(
+  target: Target,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<ScrubReport> {
   const { signal } = options;
   const stats = (await target.list("", { signal })).filter(({ name }) => isContentAddressed(name));
   const damaged: { name: string; message: string }[] = [];

@@ -57,7 +57,12 @@ class Verification {
     const recordOf = (id: ViewPack["id"]): ReturnType<typeof view.index.record> => view.index.record(id);
     const unread = readable.filter(({ id }) => !chosenIds.has(id));
     const badDirectories = await checkDirectories(this.#repository, unread, recordOf, health, signal);
-    this.#findings.check("pack directories", unread.length, badDirectories, chosen.length > 0 ? "those read whole are counted there" : undefined);
+    this.#findings.check(
+      "pack directories",
+      unread.length,
+      badDirectories,
+      chosen.length > 0 ? "those read whole are counted there" : undefined,
+    );
     let badPacks = 0;
     this.#bytesRead += await readPacks({
       repository: this.#repository,
@@ -72,11 +77,23 @@ class Verification {
       onProgress: (packs) => this.#progress("data", packs, chosen.length),
       signal,
     });
-    const part = readData >= 1 ? undefined : readData > 0 ? `${chosen.length} of ${readable.length} packs, chosen at random` : "not asked for";
+    const part =
+      readData >= 1
+        ? undefined
+        : readData > 0
+          ? `${chosen.length} of ${readable.length} packs, chosen at random`
+          : "not asked for";
     this.#findings.check("pack content", chosen.length, badPacks, part);
     await this.#nameDamage(view, health, scan, snapshots);
     const { checks, damage } = this.#findings;
-    const report: VerifyReport = { ok: damage.length === 0, checks, damage, snapshots: snapshots.length, bytesRead: this.#bytesRead, level: readData >= 1 ? "data" : readData > 0 ? `data ${readData}` : "structure" };
+    const report: VerifyReport = {
+      ok: damage.length === 0,
+      checks,
+      damage,
+      snapshots: snapshots.length,
+      bytesRead: this.#bytesRead,
+      level: readData >= 1 ? "data" : readData > 0 ? `data ${readData}` : "structure",
+    };
     await this.#keep(report, snapshots);
     return report;
   }
@@ -92,7 +109,10 @@ class Verification {
       },
     });
     const holes = missingPredecessors(snapshots, deleted);
-    const note = holes.length === 0 ? undefined : `${holes.length} name a predecessor that is not here: the list of snapshots was rolled back, or copied in part`;
+    const note =
+      holes.length === 0
+        ? undefined
+        : `${holes.length} name a predecessor that is not here: the list of snapshots was rolled back, or copied in part`;
     this.#findings.check("snapshots", listed.length, failed.snapshots, note);
     this.#findings.check("notes", notes.length + failed.notes, failed.notes);
     const wanted = this.#options.snapshots;
@@ -148,7 +168,8 @@ class Verification {
 
   async #nameDamage(view: RepositoryView, health: PackHealth, scan: TreeScan, snapshots: readonly SnapshotInfo[]): Promise<void> {
     const lost = new Map<string, string>();
-    const packOf = (kind: 1 | 2, id: Uint8Array): string => `pack ${view.index.packOfFrame(view.index.locations(kind, id)[0]?.frame ?? 0)}`;
+    const packOf = (kind: 1 | 2, id: Uint8Array): string =>
+      `pack ${view.index.packOfFrame(view.index.locations(kind, id)[0]?.frame ?? 0)}`;
     health.lostChunks(scan.live, (kind, id) => lost.set(shortKey(kind, id), packOf(kind, id)));
     for (const { kind, id } of scan.unreadable) {
       const bytes = Buffer.from(id, "hex");
@@ -171,7 +192,8 @@ class Verification {
     for (const { id, message } of scan.unreadable) {
       const key = packOf(2, Buffer.from(id, "hex"));
       const pack = view.packs.get(key.slice("pack ".length) as ViewPack["id"]);
-      if (pack !== undefined && !health.problems.has(pack.id)) health.problem(pack.id, `tree chunk ${id} cannot be read: ${message}`);
+      if (pack !== undefined && !health.problems.has(pack.id))
+        health.problem(pack.id, `tree chunk ${id} cannot be read: ${message}`);
     }
     for (const [id, problems] of health.problems) {
       const key = `pack ${id}`;
@@ -184,7 +206,12 @@ class Verification {
     }
     for (const { kind, id, message } of scan.missing) {
       named.add(`chunk ${id}`);
-      this.#findings.add({ kind: "chunk", id, message: `${kind === 1 ? "Data" : "Tree"} chunk: ${message}`, ...listed(found.byDamage.get(`chunk ${id}`)) });
+      this.#findings.add({
+        kind: "chunk",
+        id,
+        message: `${kind === 1 ? "Data" : "Tree"} chunk: ${message}`,
+        ...listed(found.byDamage.get(`chunk ${id}`)),
+      });
     }
     for (const [key, dependents] of found.byDamage) {
       if (named.has(key)) continue;
@@ -192,7 +219,13 @@ class Verification {
       this.#findings.add({ kind, id, message: "it cannot be read", ...listed(dependents) });
     }
     for (const [path, holders] of found.wrongSizes)
-      this.#findings.add({ kind: "file", id: path, message: "its chunks do not add up to its size", snapshots: [...holders], paths: [path] });
+      this.#findings.add({
+        kind: "file",
+        id: path,
+        message: "its chunks do not add up to its size",
+        snapshots: [...holders],
+        paths: [path],
+      });
   }
 
   async #keep(report: VerifyReport, snapshots: readonly SnapshotInfo[]): Promise<void> {
@@ -204,7 +237,11 @@ class Verification {
     };
     const ids: SnapshotId[] = snapshots.map(({ id }) => id);
     try {
-      await putVerificationNote(this.#repository, { snapshots: ids, level: report.level, result: report.ok ? "ok" : "damaged", details }, this.#options.signal);
+      await putVerificationNote(
+        this.#repository,
+        { snapshots: ids, level: report.level, result: report.ok ? "ok" : "damaged", details },
+        this.#options.signal,
+      );
     } catch (error) {
       this.#options.signal.throwIfAborted();
       // A target that cannot be written to can still be verified.
@@ -227,7 +264,9 @@ class Verification {
 
 function unindexedNote(view: RepositoryView): string | undefined {
   const count = [...view.packs.values()].filter((pack) => pack.indexed === undefined).length;
-  return count === 0 ? undefined : `${count} packs are in no index: of a backup that runs or was interrupted; a prune removes them in time`;
+  return count === 0
+    ? undefined
+    : `${count} packs are in no index: of a backup that runs or was interrupted; a prune removes them in time`;
 }
 
 function isUsed(view: RepositoryView, scan: TreeScan, id: ViewPack["id"]): boolean {

@@ -2,8 +2,10 @@ import { HoldfastError } from "../../../base/errors.ts";
 import type { ObjectId, PackId } from "../../../base/ids.ts";
 import type { HeldLease } from "../leases/leases.ts";
 import type { PackRecord } from "../objects/index-object.ts";
+import { encodeNote } from "../objects/note-object.ts";
 import { encodeSnapshot, type SnapshotObject } from "../objects/snapshot-object.ts";
-import { inParallel, type Repository } from "../repository.ts";
+import { chunksOf, inParallel, type Repository } from "../repository.ts";
+import { noteBase } from "../snapshots/notes.ts";
 import type { CommitBoundary } from "./commit-boundaries.ts";
 
 /** An index object holds at most so many chunks, so that readers can bound what they load at once. */
@@ -27,7 +29,7 @@ export class PendingIndex {
 
   add(record: PackRecord): void {
     this.#packs.push(record);
-    for (const frame of record.frames) this.#chunks += frame.chunkLengths.length;
+    this.#chunks += chunksOf(record);
   }
 
   /** True when an index object should be written now. */
@@ -35,49 +37,53 @@ export class PendingIndex {
     return this.#chunks >= INDEX_CHUNKS || (this.#packs.length > 0 && this.#repository.options.clock.now() - this.#lastMs >= INDEX_INTERVAL_MS);
   }
 
-  /** Writes what is pending; does nothing when nothing is. Returns the bytes written. */
+  /** Writes what is pending; does nothing when nothing is. */
   async write(signal?: AbortSignal): Promise<void> {
     this.#lastMs = this.#repository.options.clock.now();
     const packs = this.#packs;
     this.#packs = [];
     this.#chunks = 0;
-    for (let start = 0; start < packs.length; ) {
-      let end = start;
-      let chunks = 0;
-      while (end < packs.length && (end === start || chunks < INDEX_CHUNKS)) {
-        for (const frame of (packs[end] as PackRecord).frames) chunks += frame.chunkLengths.length;
-        end++;
-      }
-      await this.#repository.putIndexObject(packs.slice(start, end), [], signal);
-      start = end;
-    }
+    for (const group of groupsOf(packs)) await this.#repository.putIndexObject(group, [], signal);
   }
 }
 
-/**
- * Merges many small index objects into few; the replaced ones stay until a prune removes them. Objects that name a
- * condemned pack are left alone: such a pack may be deleted soon, and a merged object must not outlive its tombstone.
- */
-export async function mergeIndexObjects(repository: Repository, signal?: AbortSignal): Promise<void> {
-  const active = repository.activeIndexObjects();
-  if (active.length <= MERGE_AT) return;
-  const mergeable = active.filter(({ packs }) => packs.every((pack) => repository.index.packState(pack) !== "condemned"));
-  if (mergeable.length < 2) return;
-  const groups: PackRecord[][] = [[]];
+/** Splits packs so that no group has more chunks than an index object holds; a pack is never split. */
+function* groupsOf(packs: Iterable<PackRecord>): Generator<PackRecord[], void, undefined> {
+  let group: PackRecord[] = [];
   let chunks = 0;
-  for (const pack of new Set(mergeable.flatMap(({ packs }) => packs))) {
-    const record = repository.index.record(pack);
-    if (record === undefined) return;
-    if (chunks >= INDEX_CHUNKS) {
-      groups.push([]);
+  for (const pack of packs) {
+    const more = chunksOf(pack);
+    if (group.length > 0 && chunks + more > INDEX_CHUNKS) {
+      yield group;
+      group = [];
       chunks = 0;
     }
-    groups.at(-1)?.push(record);
-    for (const frame of record.frames) chunks += frame.chunkLengths.length;
+    group.push(pack);
+    chunks += more;
   }
+  if (group.length > 0) yield group;
+}
+
+/**
+ * Merges many small index objects into few; the replaced ones stay until a prune removes them. Large ones stay as they are:
+ * to write them again would gain nothing. Objects that name a condemned or damaged pack are left alone, too: such a pack may
+ * be deleted soon, and a merged object must not outlive its tombstone.
+ */
+export async function mergeIndexObjects(repository: Repository, signal?: AbortSignal): Promise<void> {
+  const small = repository
+    .activeIndexObjects()
+    .filter(({ packs, chunks }) => chunks < INDEX_CHUNKS / 2 && packs.every((pack) => repository.index.packState(pack) === "ok"));
+  if (small.length <= MERGE_AT) return;
+  const records: PackRecord[] = [];
+  for (const pack of new Set(small.flatMap(({ packs }) => packs))) {
+    const record = repository.index.record(pack);
+    if (record === undefined) return;
+    records.push(record);
+  }
+  const groups = [...groupsOf(records)];
   // The object that replaces is written last: until then the old ones still count, and nothing is ever missing.
   for (let i = groups.length - 1; i >= 0; i--)
-    await repository.putIndexObject(groups[i] as PackRecord[], i === 0 ? mergeable.map(({ id }) => id) : [], signal);
+    await repository.putIndexObject(groups[i] as PackRecord[], i === 0 ? small.map(({ id }) => id) : [], signal);
 }
 
 export interface CommitInput {
@@ -87,15 +93,17 @@ export interface CommitInput {
   readonly snapshot: SnapshotObject;
   /** Packs in which chunks of this snapshot lie. */
   readonly usedPacks: ReadonlySet<PackId>;
+  /** Chunks that this run has claimed and not stored. */
+  readonly claimed: () => number;
   /** Stores the chunks of these packs once more, elsewhere; returns when they are put and in the index. */
   readonly copyOut: (packs: readonly PackId[]) => Promise<void>;
   readonly signal: AbortSignal;
 }
 
 /**
- * The commit: all packs are put → index → a lease is put and read back → `condemned/` is listed again, and chunks that
- * were condemned meanwhile are copied out → the snapshot is put. Only the snapshot commits. Throws before that leave
- * nothing but unused packs; a throw after it withdraws the snapshot.
+ * The commit: all packs are put → index → a lease is put, and read back while `condemned/` is listed again → chunks that
+ * were condemned meanwhile are copied out → the snapshot is put. Only the snapshot commits. A rejection before that leaves
+ * nothing but unused packs; `snapshot_withdrawn` says that the snapshot was taken back. Nothing else rejects after it.
  */
 export async function commit(input: CommitInput): Promise<ObjectId> {
   const { repository, lease, pending, signal } = input;
@@ -103,19 +111,19 @@ export async function commit(input: CommitInput): Promise<ObjectId> {
     await repository.options.onCommitBoundary?.(name);
   };
   await pending.write(signal);
+  await indexUsedPacks(input);
   await passed("after index");
-  const lapsedBefore = lease.lapsed();
-  await lease.confirm(signal);
+  const lapsedBefore = lease.everLapsed();
+  await lease.confirm(signal, () => repository.refreshCondemned(signal));
   await passed("after lease confirm");
-  await repository.refreshCondemned(signal);
   const condemned = [...input.usedPacks].filter((pack) => repository.index.packState(pack) !== "ok");
   if (condemned.length > 0) {
     await input.copyOut(condemned);
     await passed("after copy out");
     await pending.write(signal);
   }
-  if (repository.index.pendingCount > 0)
-    throw new HoldfastError("internal", `${repository.index.pendingCount} chunks were claimed for target ${repository.name} and never stored`, {
+  if (input.claimed() > 0)
+    throw new HoldfastError("internal", `${input.claimed()} chunks were claimed for target ${repository.name} and never stored`, {
       hint: "Nothing was committed. Please report this with the log of the run.",
     });
   if (lapsedBefore) await checkPacksExist(input);
@@ -127,16 +135,50 @@ export async function commit(input: CommitInput): Promise<ObjectId> {
     try {
       await checkPacksExist(input);
     } catch (error) {
-      await repository.target.delete(`snapshots/${id}`);
+      await withdraw(input, id);
       throw new HoldfastError("snapshot_withdrawn", `The snapshot on target ${repository.name} was withdrawn: this process stood still for longer than its lease, and packs it needs are gone`, {
         hint: "Run the backup again; nothing else was touched.",
         cause: error,
       });
     }
   }
-  await mergeIndexObjects(repository, signal);
+  try {
+    await mergeIndexObjects(repository, signal);
+  } catch {
+    // The snapshot is committed, and what is not merged today is merged by the next run.
+  }
   await passed("after commit");
   return id;
+}
+
+/**
+ * Packs that an earlier run of this process stored before it failed are known to the index in memory and named by no object:
+ * whoever reads this snapshot elsewhere must find them, too.
+ */
+async function indexUsedPacks({ repository, usedPacks, signal }: CommitInput): Promise<void> {
+  const named = new Set<PackId>();
+  for (const { packs } of repository.activeIndexObjects()) for (const pack of packs) named.add(pack);
+  const missing: PackRecord[] = [];
+  for (const pack of usedPacks) {
+    if (named.has(pack) || repository.index.packState(pack) !== "ok") continue;
+    const record = repository.index.record(pack);
+    if (record !== undefined) missing.push(record);
+  }
+  for (const group of groupsOf(missing)) await repository.putIndexObject(group, [], signal);
+}
+
+/** Takes a snapshot back. Nothing is deleted from an append-only target; there, and where deleting fails, a tombstone says it. */
+async function withdraw({ repository, snapshot }: CommitInput, id: ObjectId): Promise<void> {
+  if (repository.options.appendOnly !== true) {
+    try {
+      await repository.target.delete(`snapshots/${id}`);
+      return;
+    } catch {
+      // The tombstone follows.
+    }
+  }
+  const { uid, time, job, source, host } = snapshot;
+  await repository.putObject("notes", encodeNote({ ...noteBase(repository), type: "deletion", snapshots: [{ uid, object: id, time, job, source, host }] }));
 }
 
 /** After a pause longer than a lease a prune may have removed what this run relied on. */

@@ -80,10 +80,15 @@ export class ContentReader {
     this.#begin();
     let next: Segment | undefined;
     let used = 0;
+    // Room that the files still to come need: one that grew must not take it from them.
+    let reserved = 0;
+    for (const size of batch.sizes) reserved += size;
     for (let item = 0; item < count; item++) {
       const before = this.#offsets.length;
       const path = batch.paths.subarray(item === 0 ? 0 : batch.pathEnds[item - 1], batch.pathEnds[item]);
-      const outcome = this.#readFile(Buffer.from(path.buffer, path.byteOffset, path.byteLength), batch, item, arena, used);
+      reserved -= batch.sizes[item] as number;
+      const limit = Math.max(used, arena.length - reserved);
+      const outcome = this.#readFile(Buffer.from(path.buffer, path.byteOffset, path.byteLength), batch, item, arena, used, limit);
       if (outcome.extra !== undefined) extras.push(outcome.extra);
       if (outcome.next !== undefined) next = outcome.next;
       status[item] = outcome.status;
@@ -151,6 +156,7 @@ export class ContentReader {
     item: number,
     arena: Buffer,
     start: number,
+    limit: number,
   ): { status: number; bytes: number; extra?: FileExtra; next?: Segment } {
     let fd: number;
     try {
@@ -160,7 +166,7 @@ export class ContentReader {
     }
     try {
       if (batch.segment !== undefined || (batch.sizes[item] as number) > SEGMENT_BYTES) return this.#readLarge(fd, batch, item, arena);
-      return this.#readSmall(fd, batch, item, arena, start);
+      return this.#readSmall(fd, batch, item, arena.subarray(0, limit), start);
     } catch (error) {
       return failure(item, error);
     } finally {

@@ -28,21 +28,24 @@ export async function copyOutPacks(lane: Lane, packs: readonly PackId[], request
     for (const [number, frame] of record.frames.entries()) {
       for (let i = 0; i < frame.chunkLengths.length; i++) {
         const short = frame.chunkIds.subarray(i * 16, i * 16 + 16);
-        if (index.find(record.kind, short, 0) !== undefined || !index.claim(record.kind, short, 0, frame.chunkLengths[i] as number)) continue;
+        if (index.find(record.kind, short, 0) !== undefined || !lane.claim(record.kind, short, 0, frame.chunkLengths[i] as number)) continue;
         const bytes = await reader.chunk(record.kind, short);
         builder.add(bytes, repository.keys.chunkId(record.kind, bytes), 1, number);
-        sendFrames(lane, builder);
+        await sendFrames(lane, builder);
       }
       // A frame never mixes owners, and the old frames are the record of who owned what.
       builder.flush();
     }
-    sendFrames(lane, builder);
+    await sendFrames(lane, builder);
   }
   await lane.flush();
   if (lane.error !== undefined) throw lane.error;
 }
 
-function sendFrames(lane: Lane, builder: FrameBuilder): void {
+async function sendFrames(lane: Lane, builder: FrameBuilder): Promise<void> {
   const frames = builder.take();
-  if (frames.length > 0) lane.send(frames, 0, true);
+  if (frames.length === 0) return;
+  lane.send(frames, 0, true);
+  // A prune may have condemned hundreds of packs; they must not wait in memory all at once.
+  await lane.room();
 }

@@ -18,6 +18,9 @@ interface Group {
 /** Largest number of open groups; beyond it the fullest is closed. Two targets in different states and a few owners fit. */
 const MAX_GROUPS = 6;
 
+/** Chunks in a frame, however small they are: a pack is whole frames, and has a bound of its own. */
+const FRAME_CHUNKS = 8192;
+
 /**
  * Gathers new chunks in walk order into frames, compresses each frame once, seals it for every repository that needs it,
  * and proves each sealed frame by opening it again before it is handed out. Never mixes owners in a frame.
@@ -66,7 +69,7 @@ export class FrameBuilder {
     group.length += bytes.length;
     group.ids.push(Buffer.from(id));
     group.lengths.push(bytes.length);
-    if (group.length >= this.#frameBytes) this.#close(key, group);
+    if (group.length >= this.#frameBytes || group.ids.length >= FRAME_CHUNKS) this.#close(key, group);
   }
 
   /** Tells that a file ended; closes open frames when files must not share one. */

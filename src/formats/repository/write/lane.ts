@@ -1,7 +1,9 @@
 import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
 import type { PackId } from "../../../base/ids.ts";
+import { PendingChunks } from "../index/pending-chunks.ts";
 import { HeldLease } from "../leases/leases.ts";
 import type { PackRecord } from "../objects/index-object.ts";
+import { idStride } from "../objects/pack-frames.ts";
 import type { Repository } from "../repository.ts";
 import { DEFAULT_PACK_BYTES } from "../repository.ts";
 import { PendingIndex } from "./commit.ts";
@@ -25,6 +27,13 @@ export class Lane implements AsyncDisposable {
   #inFlight = 0;
   #flushed: (() => void) | undefined;
   #indexing: Promise<void> = Promise.resolve();
+  #signal: AbortSignal | undefined;
+  /**
+   * Chunks this run has to store, and has not yet. They belong to the run and not to the index, which outlives it: a run
+   * that is dry or fails must leave nothing claimed, and one that goes on beside it must not wait for it.
+   */
+  readonly #claims: readonly [PendingChunks, PendingChunks] = [new PendingChunks(), new PendingChunks()];
+  #waitingForRoom: (() => void)[] = [];
   readonly #changed: () => void;
 
   constructor(repository: Repository, changed: () => void) {
@@ -35,6 +44,7 @@ export class Lane implements AsyncDisposable {
 
   /** Takes the lease and starts the pack thread. */
   async start(signal: AbortSignal): Promise<void> {
+    this.#signal = signal;
     this.#lease = await HeldLease.acquire(this.repository, "write", signal);
     await this.passed("after lease");
     const thread = new Thread<ToPack, FromPack>(
@@ -68,6 +78,21 @@ export class Lane implements AsyncDisposable {
     return !this.alive || this.#inFlight < MAX_IN_FLIGHT_PACKS * this.packBytes;
   }
 
+  /** Resolves when there is room, or the lane has failed. */
+  async room(): Promise<void> {
+    while (!this.hasRoom) await new Promise<void>((resolve) => this.#waitingForRoom.push(resolve));
+  }
+
+  /** Claims a chunk that no usable pack holds. True when it was not claimed before: whoever asked must store it. */
+  claim(kind: 1 | 2, ids: Uint8Array, offset: number, length: number): boolean {
+    return this.#claims[kind - 1]?.add(ids, offset, length) ?? false;
+  }
+
+  /** Chunks that were claimed and lie in no pack yet. */
+  get claimed(): number {
+    return this.#claims[0].count + this.#claims[1].count;
+  }
+
   /** Tells whoever watches this repository that a boundary was passed. */
   async passed(name: CommitBoundary): Promise<void> {
     await this.repository.options.onCommitBoundary?.(name);
@@ -76,6 +101,7 @@ export class Lane implements AsyncDisposable {
   fail(error: HoldfastError): void {
     this.error ??= error;
     this.#flushed?.();
+    this.#roomMade();
     this.#changed();
   }
 
@@ -96,14 +122,22 @@ export class Lane implements AsyncDisposable {
     if (mine.length > 0) this.#thread?.post({ type: "frames", frames: mine }, transfer);
   }
 
-  /** Resolves when every frame handed over lies in a pack on the target, or the lane has failed. */
+  /** Resolves when every frame handed over lies in a pack on the target, or the lane has failed. Rejects when the run is cancelled. */
   async flush(): Promise<void> {
     if (!this.alive) return;
-    await new Promise<void>((resolve) => {
-      this.#flushed = resolve;
-      this.#thread?.post({ type: "flush" });
-    });
+    const signal = this.#signal;
+    signal?.throwIfAborted();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#flushed = resolve;
+    signal?.addEventListener("abort", () => resolve(), { once: true });
+    this.#thread?.post({ type: "flush" });
+    await promise;
+    signal?.throwIfAborted();
     await this.#indexing;
+  }
+
+  #roomMade(): void {
+    for (const resolve of this.#waitingForRoom.splice(0)) resolve();
   }
 
   #onMessage(message: FromPack): void {
@@ -113,6 +147,7 @@ export class Lane implements AsyncDisposable {
         break;
       case "accepted":
         this.#inFlight -= message.bytes;
+        this.#roomMade();
         this.#changed();
         break;
       case "flushed":
@@ -129,12 +164,17 @@ export class Lane implements AsyncDisposable {
   #packed(record: PackRecord): void {
     this.repository.index.addPack(record);
     this.usedPacks.add(record.id);
+    const claims = this.#claims[record.kind - 1] as PendingChunks;
+    for (const frame of record.frames) {
+      const stride = idStride(frame);
+      for (let i = 0; i < frame.chunkLengths.length; i++) claims.delete(frame.chunkIds, i * stride);
+    }
     this.pending.add(record);
     this.storedBytes += record.sizeBytes;
     this.passed("after pack put").catch((error: unknown) => this.fail(asHoldfastError(error)));
     if (this.pending.due())
       this.#indexing = this.#indexing
-        .then(() => this.pending.write())
+        .then(() => this.pending.write(this.#signal))
         .catch((error: unknown) => this.fail(asHoldfastError(error)));
   }
 

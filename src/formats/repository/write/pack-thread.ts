@@ -20,11 +20,15 @@ if (port === null) throw new Error("pack-thread runs as a worker");
 /** Packs being put at a time on a target that takes several; each holds up to a pack's bytes in memory. */
 const PUTS_IN_FLIGHT = 3;
 
+/** Chunks in a pack: what one index object holds. Millions of tiny files would else outgrow a directory's bounds. */
+const PACK_CHUNKS = 65_536;
+
 interface OpenPack {
   readonly kind: 1 | 2;
   readonly hash: Hash;
   readonly parts: Uint8Array[];
   readonly frames: PackFrame[];
+  chunks: number;
   bytes: number;
 }
 
@@ -48,13 +52,19 @@ function fail(error: unknown): void {
 
 async function append(frame: PackFrameBytes): Promise<void> {
   let pack = open.get(frame.kind);
+  if (pack !== undefined && pack.chunks + frame.chunkLengths.length > PACK_CHUNKS) {
+    open.delete(frame.kind);
+    await finish(pack);
+    pack = undefined;
+  }
   if (pack === undefined) {
-    pack = { kind: frame.kind, hash: createHash("sha256"), parts: [], frames: [], bytes: 0 };
+    pack = { kind: frame.kind, hash: createHash("sha256"), parts: [], frames: [], chunks: 0, bytes: 0 };
     open.set(frame.kind, pack);
   }
   pack.hash.update(frame.sealed);
   pack.parts.push(frame.sealed);
   pack.bytes += frame.sealed.length;
+  pack.chunks += frame.chunkLengths.length;
   pack.frames.push({
     codec: frame.codec,
     row: 0,

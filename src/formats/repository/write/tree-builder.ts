@@ -1,8 +1,10 @@
 import { ByteWriter } from "../../../codec/binary.ts";
-import type { Entry, WalkEvent } from "../../../sources/source.ts";
+import { HoldfastError } from "../../../base/errors.ts";
+import type { Entry, Extent, WalkEvent } from "../../../sources/source.ts";
 import type { KeySet } from "../keys/key-set.ts";
 import { buildChunkList, buildTree } from "../objects/tree-node.ts";
 import { encodeEntry, ENTRY_FLAG, type TreeEntry } from "../objects/tree-entry.ts";
+import { SEGMENT_BYTES } from "./content-reader.ts";
 import type { FrameBuilder } from "./frame-builder.ts";
 import type { BaselineTrees } from "./baseline-trees.ts";
 import {
@@ -46,13 +48,23 @@ interface PendingFile {
   readonly slot: number;
   readonly entry: Entry;
   readonly attempt: number;
-  /** Parts of a large file that came so far, by number. */
+  /** Parts of a large file that came so far, by number, and how many. */
   parts: (Uint8Array | undefined)[] | undefined;
+  received: number;
   expectedParts: number | undefined;
   bytes: number;
   changed: boolean;
   racy: boolean;
   extra: FileExtra | undefined;
+}
+
+/** A file with several names: read for the first one, and the others take its chunks. */
+interface LinkedFile {
+  /** Names not met yet; forgotten when there are none. */
+  left: number;
+  entry: TreeEntry | undefined;
+  /** Names that were met while the first one is being read. */
+  waiting: PendingFile[];
 }
 
 /** What the builder asks of the thread around it. */
@@ -91,7 +103,7 @@ export class TreeBuilder {
   readonly #checks = new Map<number, { file: PendingFile; base: TreeEntry }[]>();
   readonly #claims = new Map<number, { chunks: Buffer[]; ids: Buffer[]; owners: number[] }>();
   /** Chunks of files with several links, by device and inode, so that they are read once. */
-  readonly #links = new Map<string, TreeEntry>();
+  readonly #links = new Map<string, LinkedFile>();
   #current: Node | undefined;
   #root: Uint8Array | undefined;
   #nextFile = 0;
@@ -135,6 +147,10 @@ export class TreeBuilder {
 
   /** The walk is over: sends what is still gathered. */
   end(): void {
+    if (this.#current !== undefined || this.directories === 0)
+      throw new HoldfastError("source_unreadable", "The source ended before all of its entries were told", {
+        hint: "Nothing was committed. Run the backup again; if it happens each time, report it with the log of the run.",
+      });
     this.#ended = true;
     this.#sendBatch();
     this.#sendCheck();
@@ -205,7 +221,8 @@ export class TreeBuilder {
     return (
       base.type === "file" &&
       (base.flags & (ENTRY_FLAG.racy | ENTRY_FLAG.changedWhileRead)) === 0 &&
-      base.profile === this.#profile &&
+      // Without chunks there is no profile.
+      (base.profile === this.#profile || base.ids.length === 0) &&
       base.size === entry.size &&
       base.meta.mtimeNs === entry.meta.mtimeNs &&
       base.meta.ctimeNs === entry.meta.ctimeNs &&
@@ -288,14 +305,49 @@ export class TreeBuilder {
 
   #read(file: PendingFile): void {
     const { entry } = file;
-    if (file.attempt === 0 && entry.meta.links > 1) {
-      const known = this.#links.get(linkKey(entry));
-      if (known !== undefined && known.meta.ctimeNs === entry.meta.ctimeNs && known.size === entry.size) {
-        this.#countFile(known.size);
-        this.#resolve(file, { ...known, name: entry.name });
-        return;
-      }
+    if (file.attempt > 0 || entry.meta.links <= 1) {
+      this.#enqueue(file);
+      return;
     }
+    const key = linkKey(entry);
+    const linked = this.#links.get(key);
+    if (linked === undefined) {
+      this.#links.set(key, { left: entry.meta.links - 1, entry: undefined, waiting: [] });
+      this.#enqueue(file);
+    } else if (linked.entry === undefined) linked.waiting.push(file);
+    else this.#takeLinked(file, linked, linked.entry);
+  }
+
+  /** Another name of a file that was read: its chunks, unless it changed in between. */
+  #takeLinked(file: PendingFile, linked: LinkedFile, known: TreeEntry): void {
+    const { entry } = file;
+    if (--linked.left <= 0) this.#links.delete(linkKey(entry));
+    if (known.meta.ctimeNs !== entry.meta.ctimeNs || known.size !== entry.size) {
+      this.#enqueue(file);
+      return;
+    }
+    this.#countFile(known.size);
+    this.#resolve(file, { ...known, name: entry.name });
+  }
+
+  /** Tells the other names of a file what reading the first one gave; undefined when it gave nothing to share. */
+  #settleLinked(entry: Entry, resolved: TreeEntry | undefined): void {
+    const key = linkKey(entry);
+    const linked = this.#links.get(key);
+    if (linked === undefined || linked.entry !== undefined) return;
+    const waiting = linked.waiting.splice(0);
+    if (resolved === undefined) {
+      // The next name is read as if it were the first.
+      this.#links.delete(key);
+      for (const file of waiting) this.#read(file);
+      return;
+    }
+    linked.entry = resolved;
+    for (const file of waiting) this.#takeLinked(file, linked, resolved);
+  }
+
+  #enqueue(file: PendingFile): void {
+    const { entry } = file;
     const number = this.#nextFile++;
     this.#pending.set(number, file);
     const batch = this.#batch;
@@ -344,7 +396,12 @@ export class TreeBuilder {
       const count = results.chunkCounts[item] as number;
       const ids = results.ids.subarray(chunk * 32, (chunk + count) * 32);
       chunk += count;
-      if (file === undefined) throw new Error(`file ${number} is not pending`);
+      if (file === undefined) {
+        // An earlier part of a large file of which a later one has failed already.
+        if (results.segment === undefined) throw new Error(`file ${number} is not pending`);
+        open = true;
+        continue;
+      }
       const status = results.status[item] as number;
       const extra = extras.get(item);
       file.bytes += results.bytes[item] as number;
@@ -358,8 +415,9 @@ export class TreeBuilder {
       }
       const parts = (file.parts ??= []);
       parts[results.segment] = Uint8Array.from(ids);
+      file.received++;
       if ((status & 15) !== FILE_PART) file.expectedParts = results.segment + 1;
-      const complete = file.expectedParts !== undefined && parts.filter((part) => part !== undefined).length === file.expectedParts;
+      const complete = file.received === file.expectedParts;
       const broken = (status & 15) === FILE_UNREADABLE || (status & 15) === FILE_VANISHED;
       if (complete || broken) {
         this.#pending.delete(number);
@@ -376,6 +434,7 @@ export class TreeBuilder {
     if (status === FILE_VANISHED) {
       this.vanished++;
       this.#resolve(file, undefined);
+      this.#settleLinked(entry, undefined);
       return;
     }
     if (status === FILE_UNREADABLE) {
@@ -385,36 +444,42 @@ export class TreeBuilder {
         extra?.problem?.message ?? "The file could not be read",
       );
       this.#resolve(file, undefined);
+      this.#settleLinked(entry, undefined);
       return;
     }
-    if (file.changed && file.attempt === 0 && file.parts !== undefined && entry.content !== undefined && "open" in entry.content) {
+    const large = file.parts !== undefined || entry.size > SEGMENT_BYTES;
+    if (file.changed && file.attempt === 0 && large && entry.content !== undefined && "open" in entry.content) {
       // A large file changed under its parts: once more from the start. Small ones were read twice where they were read.
       this.#read({ ...newPending(file.node, file.slot, entry, 1) });
       return;
     }
     const stat = extra?.stat;
     const once = entry.content !== undefined && "once" in entry.content;
-    const size = once ? file.bytes : (stat?.size ?? entry.size);
+    const sparse = extra?.extents !== undefined;
+    // What changed under the reading may have lost its end: the extents are those of the bytes that were really read.
+    const extents = extra?.extents === undefined ? [] : file.changed ? trimmed(extra.extents, file.bytes) : extra.extents;
+    const end = extents.at(-1);
+    let size = once || (file.changed && !sparse) ? file.bytes : (stat?.size ?? entry.size);
+    if (end !== undefined) size = Math.max(size, end.offset + end.length);
     if (file.changed) this.changedWhileRead++;
     this.#countFile(size);
     const content = this.#contentOf(ids, entry.meta.uid);
     const meta = stat === undefined ? entry.meta : { ...entry.meta, ...metaOf(stat) };
-    const extents = extra?.extents ?? [];
     const resolved: TreeEntry = {
       ...treeEntry(entry, this.#profile),
       flags:
         (file.racy ? ENTRY_FLAG.racy : 0) |
         (file.changed ? ENTRY_FLAG.changedWhileRead : 0) |
         // A file that is one hole has no extents to tell it by.
-        (extra?.extents === undefined ? 0 : ENTRY_FLAG.sparse),
-      size: file.changed && !once && extents.length === 0 ? file.bytes : size,
+        (sparse ? ENTRY_FLAG.sparse : 0),
+      size,
       meta: { ...meta, xattrs: extra?.xattrs ?? entry.meta.xattrs },
       depth: content.depth,
       ids: content.ids,
       extents,
     };
-    if (entry.meta.links > 1 && !file.changed) this.#links.set(linkKey(entry), resolved);
     this.#resolve(file, resolved);
+    if (entry.meta.links > 1) this.#settleLinked(entry, file.changed ? undefined : resolved);
   }
 
   #contentOf(ids: Uint8Array, owner: number): { depth: number; ids: Uint8Array } {
@@ -538,7 +603,19 @@ function emptyBatch(): OpenBatch {
 }
 
 function newPending(node: Node, slot: number, entry: Entry, attempt: number): PendingFile {
-  return { node, slot, entry, attempt, parts: undefined, expectedParts: undefined, bytes: 0, changed: false, racy: false, extra: undefined };
+  return { node, slot, entry, attempt, parts: undefined, received: 0, expectedParts: undefined, bytes: 0, changed: false, racy: false, extra: undefined };
+}
+
+/** The first `bytes` of the joined extents. */
+function trimmed(extents: readonly Extent[], bytes: number): Extent[] {
+  const kept: Extent[] = [];
+  let left = bytes;
+  for (const { offset, length } of extents) {
+    if (left === 0) break;
+    kept.push({ offset, length: Math.min(length, left) });
+    left -= Math.min(length, left);
+  }
+  return kept;
 }
 
 function linkKey(entry: Entry): string {

@@ -55,6 +55,7 @@ class SnapshotWriter implements AsyncDisposable {
   #current: string | undefined;
   #lastProgressMs = 0;
   #events: AsyncIterator<readonly WalkEvent[]> | undefined;
+  #feeding: Promise<void> = Promise.resolve();
 
   constructor(repositories: readonly Repository[], request: WriteRequest) {
     const first = repositories[0];
@@ -84,6 +85,8 @@ class SnapshotWriter implements AsyncDisposable {
       this.#throwIfNoneAlive();
       this.#startTree(sealing);
       await this.#until(() => this.#ended !== undefined && this.#pool.idle);
+      // Whoever finishes the source may judge it by its size.
+      this.#progress("reading", true);
       const facts = await this.#request.finishSource();
       this.#pool.flush();
       await this.#until(() => this.#pool.flushed);
@@ -92,7 +95,12 @@ class SnapshotWriter implements AsyncDisposable {
       await Promise.all(this.#lanes.map((lane) => lane.passed("after flush")));
       this.#throwIfFailed();
       this.#progress("commit", true);
-      return await Promise.all(this.#lanes.map((lane) => this.#commit(lane, facts)));
+      const outcomes = await Promise.all(this.#lanes.map((lane) => this.#commit(lane, facts)));
+      if (outcomes.every(({ snapshot }) => snapshot === undefined)) this.#throwIfFailed();
+      return outcomes;
+    } catch (error) {
+      if (this.#failure !== undefined || this.#lanes.some((lane) => lane.alive)) throw error;
+      return this.#lanes.map((lane) => ({ repository: lane.repository, error: lane.error as HoldfastError }));
     } finally {
       signal.removeEventListener("abort", abort);
     }
@@ -100,8 +108,11 @@ class SnapshotWriter implements AsyncDisposable {
 
   async #startLane(lane: Lane): Promise<void> {
     try {
+      // Looking needs no lease: what is condemned before the commit is copied out then.
+      const adopting = adoptUnindexedPacks(lane.repository, (record) => lane.pending.add(record), this.#request.signal);
+      adopting.catch(() => undefined);
       if (!this.#request.dryRun) await lane.start(this.#request.signal);
-      await adoptUnindexedPacks(lane.repository, (record) => lane.pending.add(record), this.#request.signal);
+      await adopting;
       await lane.passed("after resume");
     } catch (error) {
       lane.fail(asHoldfastError(error));
@@ -143,7 +154,10 @@ class SnapshotWriter implements AsyncDisposable {
         this.#pool.enqueue(message.batch);
         break;
       case "stream":
-        this.#feedStream(message.file, message.once, message.uid).catch((error: unknown) => this.#fail(asHoldfastError(error)));
+        // One after the other: each is read in entry order, and a CPU thread cuts one at a time.
+        this.#feeding = this.#feeding
+          .then(() => this.#feedStream(message.file, message.once, message.uid))
+          .catch((error: unknown) => this.#fail(asHoldfastError(error)));
         break;
       case "claims": {
         const masks = this.#claim(2, message.ids, message.lengths);
@@ -195,7 +209,7 @@ class SnapshotWriter implements AsyncDisposable {
       for (let i = 0; i < lengths.length; i++) {
         const found = index.find(kind, ids, i * 32);
         if (found !== undefined) this.#use(lane, found);
-        else if (index.claim(kind, ids, i * 32, lengths[i] as number)) {
+        else if (lane.claim(kind, ids, i * 32, lengths[i] as number)) {
           masks[i] = (masks[i] as number) | (1 << position);
           lane.newBytes += lengths[i] as number;
         }
@@ -280,6 +294,7 @@ class SnapshotWriter implements AsyncDisposable {
   async #feedStream(file: number, once: number, uid: number): Promise<void> {
     const { stream } = this.#request;
     if (stream.kind !== "events") throw new HoldfastError("internal", "A walked source has no streams");
+    this.#throwIfFailed();
     const feed = this.#pool.openStream(file, uid);
     for await (const bytes of stream.openOnce(once)) {
       this.#throwIfFailed();
@@ -333,6 +348,7 @@ class SnapshotWriter implements AsyncDisposable {
         pending: lane.pending,
         snapshot: outcome.snapshot,
         usedPacks: lane.usedPacks,
+        claimed: () => lane.claimed,
         copyOut: (packs: readonly PackId[]) => copyOutPacks(lane, packs, this.#request),
         signal: this.#request.signal,
       });
@@ -406,7 +422,9 @@ class SnapshotWriter implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled([this.#pool[Symbol.asyncDispose](), this.#tree?.[Symbol.asyncDispose]()]);
-    await this.#events?.return?.();
+    // Whatever goes wrong from here on must not hide what became of the run.
+    // Not waited for: a generator that hangs in its own read would never answer. It ends with its source.
+    this.#events?.return?.().catch(() => undefined);
     await Promise.allSettled(this.#lanes.map((lane) => lane[Symbol.asyncDispose]()));
   }
 }

@@ -75,7 +75,6 @@ export class World {
     this.#backups++;
     return await backup(repository, files, { number: this.#backups, ...options });
   }
-
 }
 
 export function pruneOptions(options: Partial<PruneOptions> = {}): PruneOptions {
@@ -107,7 +106,11 @@ function fail(id: string, error: unknown): never {
   throw new Error(`index object ${id} is damaged`, { cause: error });
 }
 
-async function backup(repository: Repository, files: Files, options: BackupOptions & { readonly number: number }): Promise<SnapshotId> {
+async function backup(
+  repository: Repository,
+  files: Files,
+  options: BackupOptions & { readonly number: number },
+): Promise<SnapshotId> {
   await using lease = await HeldLease.acquire(repository, "write");
   await repository.loadIndex(() => undefined);
   const writer = new Packs(repository);
@@ -147,6 +150,7 @@ async function backup(repository: Repository, files: Files, options: BackupOptio
     snapshot,
     usedPacks: writer.used,
     copyOut: async (packs) => await writer.copyOut(packs),
+    claimed: () => repository.index.pendingCount,
     signal: new AbortController().signal,
   });
   return uid;
@@ -163,7 +167,13 @@ class Packs {
   constructor(repository: Repository) {
     this.#repository = repository;
     this.pending = new PendingIndex(repository);
-    const setup = { repositories: [repository.keys.material], codec: "zstd" as const, level: 3, frameBytes: 32 * 1024, grouping: "frame" as const };
+    const setup = {
+      repositories: [repository.keys.material],
+      codec: "zstd" as const,
+      level: 3,
+      frameBytes: 32 * 1024,
+      grouping: "frame" as const,
+    };
     this.#builders = [new FrameBuilder(1, setup, systemRandom), new FrameBuilder(2, setup, systemRandom)];
   }
 
@@ -200,7 +210,8 @@ class Packs {
       for (const frame of record.frames)
         for (let i = 0; i < frame.chunkLengths.length; i++) {
           const short = frame.chunkIds.subarray(i * 16, i * 16 + 16);
-          if (index.find(record.kind, short) === undefined) await this.add(record.kind, Buffer.from(await reader.chunk(record.kind, short)), 1);
+          if (index.find(record.kind, short) === undefined)
+            await this.add(record.kind, Buffer.from(await reader.chunk(record.kind, short)), 1);
         }
     }
     await this.flush();
@@ -256,9 +267,13 @@ async function writeTree(packs: Packs, files: Files, uidOf: (path: string) => nu
     }
     const content = files.get(path) as Buffer;
     const ids: Buffer[] = [];
-    for (let at = 0; at < content.length; at += CHUNK) ids.push(await packs.add(1, content.subarray(at, at + CHUNK), uidOf(path)));
+    for (let at = 0; at < content.length; at += CHUNK)
+      ids.push(await packs.add(1, content.subarray(at, at + CHUNK), uidOf(path)));
     const list = buildChunkList(Buffer.concat(ids), emit);
-    entries.push({ name: Buffer.from(name), encoded: encodedEntry(entryOf(name, { type, size: content.length, uid: uidOf(path), ...list })) });
+    entries.push({
+      name: Buffer.from(name),
+      encoded: encodedEntry(entryOf(name, { type, size: content.length, uid: uidOf(path), ...list })),
+    });
   }
   const root = buildTree(entries, emit);
   for (const node of emitted) await packs.add(2, node, 0);

@@ -1,0 +1,96 @@
+import { ERROR_CODES, formatDuration, hasChanges, heldActions, type ActionOutcome, type Plan } from "../../index.ts";
+import type { Context, Opened } from "../context.ts";
+import { errorJson, safe, shortId } from "../format.ts";
+import { Reporter } from "../reporter.ts";
+import { actionJson } from "./plan.ts";
+
+const PARTIAL = 3;
+const INTERRUPTED = 130;
+
+export async function apply(context: Context, flags: { readonly approve?: string; readonly allow?: "recreate" }): Promise<number> {
+  const startedMs = context.clock.monotonic();
+  await using reporter = new Reporter(context);
+  await using opened = await context.open(reporter.listener);
+  const result = await opened.holdfast.apply({
+    approve: flags.approve === undefined ? [] : [flags.approve],
+    allowRecreate: flags.allow === "recreate",
+    signal: context.signal,
+  });
+  await reporter.end();
+  const { plan, outcomes } = result;
+  const shown = outcomes.filter(isWorthSaying);
+  const unavailable = await unavailableTargets(opened);
+  const statuses = new Set(outcomes.map(({ status }) => status));
+  const status = context.signal.aborted ? "cancelled" : statuses.has("failed") || unavailable.length > 0 ? "failed" : statuses.has("partial") ? "partial" : "success";
+  const durationMs = context.clock.monotonic() - startedMs;
+  if (context.json)
+    await context.printLine("summary", {
+      command: "apply",
+      status,
+      durationMs: Math.round(durationMs),
+      plan: plan.id ?? null,
+      actions: outcomes.map((outcome) => ({
+        ...actionJson(outcome.action),
+        status: outcome.status,
+        summary: outcome.summary,
+        run: outcome.run?.run ?? null,
+        ...(outcome.error !== undefined && { error: errorJson(outcome.error) }),
+      })),
+      notes: plan.notes,
+      unavailable: unavailable.map(({ target, error }) => ({ target: target.name, ...errorJson(error) })),
+    });
+  else {
+    if (!context.quiet) {
+      await context.print(shown.map((outcome) => `${outcomeLine(outcome)}\n`).join(""));
+      await context.print(summary(outcomes, plan, durationMs));
+    }
+    await reportProblems(context, plan, outcomes);
+    for (const { error } of unavailable) await context.fail(error);
+  }
+  if (status === "cancelled") return INTERRUPTED;
+  if (status === "partial") return PARTIAL;
+  if (status === "success") return 0;
+  // One reason has its own code; several have only failure in common.
+  const codes = new Set([...unavailable.map(({ error }) => ERROR_CODES[error.code]), ...outcomes.flatMap((one) => (one.status === "failed" ? [1] : []))]);
+  return codes.size === 1 ? ([...codes][0] as number) : 1;
+}
+
+/** A retention that removes nothing only takes a note. */
+function isWorthSaying({ action, status }: ActionOutcome): boolean {
+  return action.kind !== "retention" || action.remove.length > 0 || status !== "done";
+}
+
+function outcomeLine({ action, status, summary: text, run }: ActionOutcome): string {
+  const why = action.kind === "backup" || action.kind === "verify" || action.kind === "prune" ? ` (${action.why})` : "";
+  const took = run === undefined ? "" : `, ${formatDuration(run.durationMs)}, run ${shortId(run.run)}`;
+  return `${`${status}:`.padEnd(11)}${safe(text)}${safe(why)}${took}`;
+}
+
+function summary(outcomes: readonly ActionOutcome[], plan: Plan, durationMs: number): string {
+  if (!hasChanges(plan)) return "Nothing to do: what is declared is what exists.\n";
+  const shown = outcomes.filter(isWorthSaying);
+  const parts = (["done", "partial", "failed", "held", "cancelled"] as const)
+    .map((status) => ({ status, count: shown.filter((one) => one.status === status).length }))
+    .filter(({ count }) => count > 0)
+    .map(({ status, count }) => `${count} ${status}`);
+  return `${shown.length === 1 ? "1 action" : `${shown.length} actions`}: ${parts.join(", ")}, in ${formatDuration(durationMs)}\n`;
+}
+
+async function reportProblems(context: Context, plan: Plan, outcomes: readonly ActionOutcome[]): Promise<void> {
+  for (const note of plan.notes) {
+    if (note.level === "info") await context.note(safe(note.text));
+    // Targets that cannot be used are reported by themselves, with what to do.
+    else if (note.job !== undefined || note.target === undefined) await context.warn(note.text);
+  }
+  for (const { error, status } of outcomes) if (error !== undefined && status !== "cancelled") await context.fail(error);
+  const held = heldActions(plan);
+  if (held.length === 0 || plan.id === undefined) return;
+  await context.warn(`${held.length === 1 ? "1 change is" : `${held.length} changes are`} held until approved; \`holdfast plan\` shows what it would delete`);
+  await context.shell.stderr.write(`  approve with: holdfast apply --approve ${plan.id}\n`);
+}
+
+/** Targets of jobs that cannot be used, however little there was to do: convergence has failed then. */
+async function unavailableTargets({ holdfast }: Opened): Promise<Awaited<ReturnType<typeof holdfast.session.stores>>["closed"]> {
+  const used = new Set([...holdfast.config.jobs.values()].filter(({ enabled }) => enabled).flatMap(({ targets }) => targets.map(({ target }) => target.name)));
+  return (await holdfast.session.stores([...used])).closed;
+}

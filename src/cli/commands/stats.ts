@@ -1,0 +1,43 @@
+import type { TargetStats } from "../../index.ts";
+import type { Context } from "../context.ts";
+import { renderCsv } from "../csv.ts";
+import { count, errorJson, size } from "../format.ts";
+import type { FormatFlags } from "../program.ts";
+import { renderTable } from "../width.ts";
+
+export async function stats(context: Context, flags: FormatFlags): Promise<void> {
+  await using opened = await context.open();
+  const all = await opened.holdfast.stats(context.signal);
+  if (context.json) await context.printJson({ targets: all.map(statsJson) });
+  else if (flags.format === "csv") {
+    const titles = ["target", "snapshots", "objects", "sourceBytes", "totalSourceBytes", "storedBytes", "freeBytes", "error"];
+    const cells = all.map((one) => [one.target, one.snapshots, one.objects, one.sourceBytes, one.totalSourceBytes, one.storedBytes, one.freeBytes, one.error?.code]);
+    await context.print(renderCsv(titles, cells));
+  } else {
+    const right = (title: string): { title: string; align: "right" } => ({ title, align: "right" });
+    const columns = [{ title: "TARGET" }, right("SNAPSHOTS"), right("NEWEST"), right("ALL"), right("STORED"), right("RATIO"), right("OBJECTS"), right("FREE")];
+    const rows = all
+      .filter(({ error }) => error === undefined)
+      .map((one) => [
+        one.target,
+        count(one.snapshots),
+        size(one.sourceBytes),
+        size(one.totalSourceBytes),
+        size(one.storedBytes),
+        ratioOf(one) === null ? "-" : `${ratioOf(one)?.toFixed(1)} to 1`,
+        count(one.objects),
+        one.freeBytes === undefined ? "-" : size(one.freeBytes),
+      ]);
+    if (rows.length > 0) await context.print(renderTable(columns, rows, { bold: context.colors("stdout") }));
+  }
+  if (!context.json) for (const { error } of all) if (error !== undefined) await context.warn(error.message);
+}
+
+function statsJson({ error, freeBytes, ...rest }: TargetStats): Record<string, unknown> {
+  return { ...rest, freeBytes: freeBytes ?? null, ratio: ratioOf({ ...rest, error, freeBytes }), ...(error !== undefined && { error: errorJson(error) }) };
+}
+
+/** How many times larger all snapshots together are than what is stored for them. */
+function ratioOf({ totalSourceBytes, storedBytes }: TargetStats): number | null {
+  return storedBytes === 0 || totalSourceBytes === 0 ? null : Math.round((totalSourceBytes / storedBytes) * 10) / 10;
+}
