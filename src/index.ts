@@ -11,11 +11,21 @@ export type { Progress, RunEvent, RunKind, RunListener, RunStatus } from "./base
 export { asSnapshotId } from "./base/ids.ts";
 export type { RepositoryId, RunId, SnapshotId } from "./base/ids.ts";
 export { pathBytes, pathText } from "./base/path-text.ts";
+export { randomHex } from "./base/random.ts";
 export type { Randomness } from "./base/random.ts";
 export { Secret } from "./base/secret.ts";
 export { formatSize, parseSize } from "./base/size.ts";
 export { systemRandom } from "./codec/system-random.ts";
-export type { Config, EncryptionConfig, JobConfig, JobMode, Place, RetentionConfig, SourceConfig, TargetConfig } from "./config/config.ts";
+export type {
+  Config,
+  EncryptionConfig,
+  JobConfig,
+  JobMode,
+  Place,
+  RetentionConfig,
+  SourceConfig,
+  TargetConfig,
+} from "./config/config.ts";
 export { diffConfigs, renderConfigDiff } from "./config/diff.ts";
 export type { ConfigChange } from "./config/diff.ts";
 export { loadConfig } from "./config/load.ts";
@@ -45,6 +55,8 @@ export type {
   Unlocking,
   VerifyReport,
 } from "./formats/format.ts";
+export { compileExclude, nameText } from "./sources/files/exclude.ts";
+export { createTarget } from "./targets/registry.ts";
 export { performAction } from "./engine/apply.ts";
 export type { ActionOutcome, ApplyResult } from "./engine/apply.ts";
 export type { BackupResult } from "./engine/backup/backup.ts";

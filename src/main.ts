@@ -24,7 +24,7 @@ function outputOf(stream: NodeJS.WriteStream): Output {
   });
   return {
     isTerminal: stream.isTTY,
-    columns: () => stream.columns ?? 80,
+    columns: () => stream.columns || 80,
     write: (chunk) =>
       new Promise((resolve) => {
         if (stream.destroyed || stream.write(chunk)) resolve();

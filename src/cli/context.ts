@@ -75,7 +75,12 @@ export class Context {
   /** Whether colours may be used on standard output or standard error. */
   colors(stream: "stdout" | "stderr"): boolean {
     const { NO_COLOR: noColor, TERM: term } = this.shell.env;
-    return this.shell[stream].isTerminal && this.options.color !== false && (noColor === undefined || noColor === "") && term !== "dumb";
+    return (
+      this.shell[stream].isTerminal &&
+      this.options.color !== false &&
+      (noColor === undefined || noColor === "") &&
+      term !== "dumb"
+    );
   }
 
   /** Data, to standard output. */
@@ -109,7 +114,10 @@ export class Context {
     if (this.shell.readerGone()) return;
     if (this.json) return await this.#errorLine({ level: "error", ...errorJson(error) });
     const hint = error.hint === undefined ? "" : `${this.#paint(36, "hint:")} ${safe(error.hint)}\n`;
-    const cause = this.verbose && error.cause instanceof Error ? `cause: ${safe(error.cause.stack ?? error.cause.message).replaceAll("\\x0a", "\n")}\n` : "";
+    const cause =
+      this.verbose && error.cause instanceof Error
+        ? `cause: ${safe(error.cause.stack ?? error.cause.message).replaceAll("\\x0a", "\n")}\n`
+        : "";
     await this.shell.stderr.write(`${this.#paint(31, "error:")} ${safe(error.message)}\n${hint}${cause}`);
   }
 
@@ -140,10 +148,14 @@ export class Context {
     if (config !== undefined) return { ...loaded, config };
     const errors = problems.filter(({ severity }) => severity === "error");
     if (!this.json) await this.shell.stderr.write(`${renderProblems(errors, { color: this.colors("stderr") })}\n`);
-    throw new HoldfastError("config_invalid", `The configuration ${path} has ${errors.length === 1 ? "an error" : `${errors.length} errors`}`, {
-      hint: "Correct it; `holdfast validate` shows everything that is wrong. Nothing was done.",
-      data: { problems: errors },
-    });
+    throw new HoldfastError(
+      "config_invalid",
+      `The configuration ${path} has ${errors.length === 1 ? "an error" : `${errors.length} errors`}`,
+      {
+        hint: "Correct it; `holdfast validate` shows everything that is wrong. Nothing was done.",
+        data: { problems: errors },
+      },
+    );
   }
 
   /** Opens the configuration and its state, ready to work. `listener` is told what runs say; queries have none. */
@@ -187,15 +199,16 @@ export class Context {
   }
 
   /**
-   * Asks before something is destroyed. On a terminal a person answers; elsewhere `--yes` must have been given, or
-   * `confirmation_required` is thrown. False when the answer was no.
+   * Asks before something is destroyed. `act` is what would be done, `detail` a sentence more. On a terminal a person answers;
+   * elsewhere `--yes` must have been given, or `confirmation_required` is thrown. False when the answer was no.
    */
-  async confirm(question: string, yes: boolean | undefined): Promise<boolean> {
+  async confirm(act: string, detail: string, yes: boolean | undefined): Promise<boolean> {
     if (yes === true) return true;
     if (!this.shell.stdin.isTerminal || this.json)
-      throw new HoldfastError("confirmation_required", `${question.replace(/\?$/, "")}: this needs a confirmation`, {
-        hint: "Add --yes, or run it on a terminal. Nothing was changed.",
+      throw new HoldfastError("confirmation_required", `A confirmation is needed to ${act}`, {
+        hint: `${detail === "" ? "" : `${detail}. `}Add --yes if that is what you want. Nothing was changed.`,
       });
+    const question = `${act.charAt(0).toUpperCase()}${act.slice(1)}?${detail === "" ? "" : ` ${detail}.`}`;
     const answer = await this.shell.stdin.ask(`${safe(question)} [y/N] `, this.signal);
     if (/^y(es)?$/i.test(answer?.trim() ?? "")) return true;
     await this.note("Nothing was changed.");

@@ -1,5 +1,15 @@
 /** Values as the command line shows them. Pure. */
-import { escapeControl, formatSize, formatWall, toWall, wallParts, type ErrorWire, type HoldfastError, type RunRecord, type SnapshotInfo } from "../index.ts";
+import {
+  escapeControl,
+  formatSize,
+  formatWall,
+  toWall,
+  wallParts,
+  type ErrorWire,
+  type HoldfastError,
+  type RunRecord,
+  type SnapshotInfo,
+} from "../index.ts";
 
 /** Digits of an id that people see and type. */
 export const SHORT_ID = 8;
@@ -82,5 +92,10 @@ export function runJson(run: RunRecord): Record<string, unknown> {
 
 /** The members of an error that `--json` shows. */
 export function errorJson(error: HoldfastError | ErrorWire): Record<string, unknown> {
-  return { code: error.code, message: error.message, ...(error.hint !== undefined && { hint: error.hint }), ...(error.data !== undefined && { data: error.data }) };
+  return {
+    code: error.code,
+    message: error.message,
+    ...(error.hint !== undefined && { hint: error.hint }),
+    ...(error.data !== undefined && { data: error.data }),
+  };
 }

@@ -35,6 +35,9 @@ export function outcomeJson(outcome: RunOutcome<unknown>): Record<string, unknow
 /** Says on standard error why a run did not succeed; nothing for one that did. */
 export async function reportOutcome(context: Context, what: string, outcome: RunOutcome<unknown>): Promise<void> {
   if (context.json) return;
-  if (outcome.status === "cancelled") await context.note(`${what} was cancelled after ${formatDuration(outcome.durationMs)}. What was stored so far is used by the next run.`);
+  if (outcome.status === "cancelled")
+    await context.note(
+      `${what} was cancelled after ${formatDuration(outcome.durationMs)}. What was stored so far is used by the next run.`,
+    );
   else if (outcome.error !== undefined) await context.fail(outcome.error);
 }

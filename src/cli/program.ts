@@ -1,4 +1,14 @@
 import { Argument, Command, Option } from "commander";
+import type { BackupFlags } from "./commands/backup.ts";
+import type { DumpFlags } from "./commands/dump.ts";
+import type { KeyAddFlags, KeyFlags } from "./commands/key.ts";
+import type { LogsFlags } from "./commands/logs.ts";
+import type { PruneFlags } from "./commands/prune.ts";
+import type { RestoreFlags } from "./commands/restore.ts";
+import type { SnapshotsFlags } from "./commands/snapshots.ts";
+import type { TagFlags } from "./commands/tag.ts";
+import type { VerifyFlags } from "./commands/verify.ts";
+import type { NarrowFlags } from "./selectors.ts";
 import type { Context } from "./context.ts";
 import type { Shell } from "./shell.ts";
 
@@ -38,8 +48,11 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
     .description("Declare the protection you want; Holdfast converges to it and proves it.")
     .version(shell.version, "-V, --version", "print the version")
     .helpOption("-h, --help", "show help")
-    .helpCommand("help [COMMAND]", "show help for a command")
-    .option("-c, --config <file>", "configuration (default: $HOLDFAST_CONFIG, ./holdfast.yaml, the user's, /etc/holdfast/config.yaml)")
+    .addHelpCommand(new Command("help").argument("[COMMAND]").description("show help for a command").helpGroup("Ask:"))
+    .option(
+      "-c, --config <file>",
+      "configuration (default: $HOLDFAST_CONFIG, ./holdfast.yaml, the user's, /etc/holdfast/config.yaml)",
+    )
     .option("--json", "machine-readable output: one document, or a line each for long operations")
     .option("-q, --quiet", "errors and warnings only")
     .option("-v, --verbose", "say more")
@@ -123,7 +136,7 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
     .option("--verify", "check the new snapshots afterwards")
     .option("--dry-run", "read and count; store nothing")
     .action(
-      operation(async (context, job: string, options: import("./commands/backup.ts").BackupFlags) =>
+      operation(async (context, job: string, options: BackupFlags) =>
         (await import("./commands/backup.ts")).backup(context, job, options),
       ),
     );
@@ -136,17 +149,17 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
     .option("--tag <tag>", "only with this tag (may be repeated)", collect)
     .option("--limit <n>", "only the newest so many")
     .action(
-      query(async (context, job: string | undefined, options: import("./commands/snapshots.ts").SnapshotsFlags) =>
+      query(async (context, job: string | undefined, options: SnapshotsFlags) =>
         (await import("./commands/snapshots.ts")).snapshots(context, job, options),
       ),
     );
   narrowed(program.command("show").argument("<S>", SNAPSHOT).description("everything a snapshot says of itself")).action(
-    query(async (context, selector: string, options: import("./selectors.ts").NarrowFlags) =>
+    query(async (context, selector: string, options: NarrowFlags) =>
       (await import("./commands/show.ts")).show(context, selector, options),
     ),
   );
   narrowed(program.command("ls").argument("<S[:PATH]>", SNAPSHOT).description("list a folder of a snapshot")).action(
-    query(async (context, selector: string, options: import("./selectors.ts").NarrowFlags) =>
+    query(async (context, selector: string, options: NarrowFlags) =>
       (await import("./commands/ls.ts")).ls(context, selector, options),
     ),
   );
@@ -156,14 +169,18 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
       .argument("<PATTERN>", "a name or a path, with * ** ? [ ]")
       .description("find files by name in all snapshots, newest first"),
   ).action(
-    query(async (context, pattern: string, options: import("./selectors.ts").NarrowFlags) =>
+    query(async (context, pattern: string, options: NarrowFlags) =>
       (await import("./commands/find.ts")).find(context, pattern, options),
     ),
   );
   narrowed(
-    program.command("diff").argument("<S1>", SNAPSHOT).argument("<S2>", SNAPSHOT).description("what differs between two snapshots"),
+    program
+      .command("diff")
+      .argument("<S1>", SNAPSHOT)
+      .argument("<S2>", SNAPSHOT)
+      .description("what differs between two snapshots"),
   ).action(
-    query(async (context, first: string, second: string, options: import("./selectors.ts").NarrowFlags) =>
+    query(async (context, first: string, second: string, options: NarrowFlags) =>
       (await import("./commands/diff.ts")).diff(context, first, second, options),
     ),
   );
@@ -174,7 +191,7 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
       .description("write a file, or a folder as an archive, to standard output")
       .addOption(new Option("--as <archive>", "archive a folder").choices(["tar"])),
   ).action(
-    query(async (context, selector: string, options: import("./commands/dump.ts").DumpFlags) =>
+    query(async (context, selector: string, options: DumpFlags) =>
       (await import("./commands/dump.ts")).dump(context, selector, options),
     ),
   );
@@ -188,7 +205,7 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
       .option("--hold [date]", "hold it, for ever or until a date; --hold=no lets go")
       .option("--description <text>", "describe it"),
   ).action(
-    query(async (context, selector: string, options: import("./commands/tag.ts").TagFlags) =>
+    query(async (context, selector: string, options: TagFlags) =>
       (await import("./commands/tag.ts")).tag(context, selector, options),
     ),
   );
@@ -216,7 +233,7 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
       .option("--rollback <run>", "return to what was there before a restore")
       .option("-y, --yes", "do not ask"),
   ).action(
-    operation(async (context, selector: string | undefined, options: import("./commands/restore.ts").RestoreFlags) =>
+    operation(async (context, selector: string | undefined, options: RestoreFlags) =>
       (await import("./commands/restore.ts")).restore(context, selector, options),
     ),
   );
@@ -227,7 +244,7 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
     .option("--read-data [part]", "read stored data too, all of it or a part such as =10%")
     .option("--target <target>", "only on this target")
     .action(
-      operation(async (context, selectors: string[], options: import("./commands/verify.ts").VerifyFlags) =>
+      operation(async (context, selectors: string[], options: VerifyFlags) =>
         (await import("./commands/verify.ts")).verify(context, selectors, options),
       ),
     );
@@ -249,7 +266,7 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
     .option("--immediate", "delete at once instead of after the grace time")
     .option("-y, --yes", "do not ask")
     .action(
-      operation(async (context, job: string | undefined, options: import("./commands/prune.ts").PruneFlags) =>
+      operation(async (context, job: string | undefined, options: PruneFlags) =>
         (await import("./commands/prune.ts")).prune(context, job, options),
       ),
     );
@@ -266,7 +283,7 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
   const key = program.command("key").description("key slots: who can open the repositories");
   const target = (command: Command): Command => command.option("--target <target>", "only on this target");
   target(key.command("list").description("the slots of each target")).action(
-    query(async (context, options: import("./commands/key.ts").KeyFlags) => (await import("./commands/key.ts")).keyList(context, options)),
+    query(async (context, options: KeyFlags) => (await import("./commands/key.ts")).keyList(context, options)),
   );
   target(
     key
@@ -275,19 +292,19 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
       .option("--password-file <file>", "read the new password from a file")
       .option("--key-file <file>", "use a key file; it is made when missing")
       .option("--label <text>", "name of the slot"),
+  ).action(query(async (context, options: KeyAddFlags) => (await import("./commands/key.ts")).keyAdd(context, options)));
+  target(
+    key.command("remove").argument("<SLOT>", "id of the slot").description("remove a slot").option("-y, --yes", "do not ask"),
   ).action(
-    query(async (context, options: import("./commands/key.ts").KeyAddFlags) => (await import("./commands/key.ts")).keyAdd(context, options)),
-  );
-  target(key.command("remove").argument("<SLOT>", "id of the slot").description("remove a slot").option("-y, --yes", "do not ask")).action(
-    query(async (context, slot: string, options: import("./commands/key.ts").KeyFlags & { yes?: boolean }) =>
+    query(async (context, slot: string, options: KeyFlags & { yes?: boolean }) =>
       (await import("./commands/key.ts")).keyRemove(context, slot, options),
     ),
   );
   target(key.command("rotate").description("begin a new key epoch for what is stored from now on")).action(
-    query(async (context, options: import("./commands/key.ts").KeyFlags) => (await import("./commands/key.ts")).keyRotate(context, options)),
+    query(async (context, options: KeyFlags) => (await import("./commands/key.ts")).keyRotate(context, options)),
   );
   target(key.command("recovery-kit").description("one printable page: what is needed to restore without this machine")).action(
-    query(async (context, options: import("./commands/key.ts").KeyFlags) => (await import("./commands/key.ts")).keyRecoveryKit(context, options)),
+    query(async (context, options: KeyFlags) => (await import("./commands/key.ts")).keyRecoveryKit(context, options)),
   );
 
   program.commandsGroup("Ask:");
@@ -306,7 +323,7 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
       .option("--until <time>", "before this time")
       .option("--grep <re>", "lines that match a regular expression"),
   ).action(
-    query(async (context, run: string | undefined, options: import("./commands/logs.ts").LogsFlags) =>
+    query(async (context, run: string | undefined, options: LogsFlags) =>
       (await import("./commands/logs.ts")).logs(context, run, options),
     ),
   );
@@ -315,7 +332,9 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
     .addArgument(new Argument("<SHELL>", "your shell").choices(["bash", "zsh", "fish"]))
     .description("print a completion script")
     .action(
-      query(async (context, name: "bash" | "zsh" | "fish") => context.print((await import("./completion.ts")).completionScript(name, program))),
+      query(async (context, name: "bash" | "zsh" | "fish") =>
+        context.print((await import("./completion.ts")).completionScript(name, program)),
+      ),
     );
   return program;
 }

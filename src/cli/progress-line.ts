@@ -38,8 +38,10 @@ export function progressFacts(progress: Progress, rate: Rate): string[] {
   const of = (done: string, total: string | undefined): string => (total === undefined ? done : `${done} of ${total}`);
   const facts: string[] = [];
   const { filesDone, filesTotal, bytesDone, bytesTotal } = progress;
-  if (filesDone > 0 || filesTotal !== undefined) facts.push(`${of(count(filesDone), filesTotal === undefined ? undefined : count(filesTotal))} files`);
-  if (bytesDone > 0 || bytesTotal !== undefined) facts.push(of(size(bytesDone), bytesTotal === undefined ? undefined : size(bytesTotal)));
+  if (filesDone > 0 || filesTotal !== undefined)
+    facts.push(`${of(count(filesDone), filesTotal === undefined ? undefined : count(filesTotal))} files`);
+  if (bytesDone > 0 || bytesTotal !== undefined)
+    facts.push(of(size(bytesDone), bytesTotal === undefined ? undefined : size(bytesTotal)));
   const speed = rate.bytesPerSecond;
   if (speed !== undefined && speed > 0) facts.push(`${size(speed)}/s`);
   const left = rate.secondsLeft(bytesDone, bytesTotal);

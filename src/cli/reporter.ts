@@ -59,7 +59,8 @@ export class Reporter implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.end();
     for (const message of this.#late) await this.#context.warn(message);
-    if (this.#lateCount > this.#late.length) await this.#context.warn(`and ${this.#lateCount - this.#late.length} more; \`holdfast logs\` shows all`);
+    if (this.#lateCount > this.#late.length)
+      await this.#context.warn(`and ${this.#lateCount - this.#late.length} more; \`holdfast logs\` shows all`);
     this.#late.length = 0;
   }
 
@@ -72,7 +73,8 @@ export class Reporter implements AsyncDisposable {
       case "started": {
         const title = `${event.kind} of ${event.subject}`;
         this.#operation = { run: event.run, title, rate: new Rate(), progress: undefined };
-        if (this.#context.json) this.#line("status", { event: "started", run: event.run, kind: event.kind, subject: event.subject });
+        if (this.#context.json)
+          this.#line("status", { event: "started", run: event.run, kind: event.kind, subject: event.subject });
         else if (!this.#isTerminal || this.#context.verbose) this.#say(`${safe(title)} started (run ${shortId(event.run)})`);
         break;
       }
@@ -87,15 +89,27 @@ export class Reporter implements AsyncDisposable {
         break;
       case "snapshot":
         if (this.#context.json)
-          this.#line("status", { event: "snapshot", run: event.run, snapshot: event.snapshot, source: event.source, targets: event.targets });
-        else if (this.#context.verbose) this.#say(`snapshot ${shortId(event.snapshot)} of ${safe(event.source)} on ${event.targets.join(", ")}`);
+          this.#line("status", {
+            event: "snapshot",
+            run: event.run,
+            snapshot: event.snapshot,
+            source: event.source,
+            targets: event.targets,
+          });
+        else if (this.#context.verbose)
+          this.#say(`snapshot ${shortId(event.snapshot)} of ${safe(event.source)} on ${event.targets.join(", ")}`);
         break;
       case "ended":
         if (this.#operation?.run !== event.run) break;
         this.#operation = undefined;
         this.#clear();
         if (this.#context.json)
-          this.#line("status", { event: "ended", run: event.run, status: event.status, ...(event.error && { error: errorJson(event.error) }) });
+          this.#line("status", {
+            event: "ended",
+            run: event.run,
+            status: event.status,
+            ...(event.error && { error: errorJson(event.error) }),
+          });
         break;
     }
   }

@@ -16,7 +16,8 @@ export async function runCli(shell: Shell): Promise<number> {
     if (thrown instanceof CommanderError) {
       if (thrown.exitCode === 0) return 0;
       if (thrown.code === "commander.help") return USAGE;
-      await reportUsage(shell, thrown);
+      const command = program.commands.find((one) => shell.args.includes(one.name()));
+      await reportUsage(shell, thrown, command?.name());
       return USAGE;
     }
     // What a command throws has been reported where its options are known; this is a fault before that.
@@ -26,10 +27,12 @@ export async function runCli(shell: Shell): Promise<number> {
 }
 
 /** Commander's message in our form: `error:` and `hint:` lines, or a JSON line. */
-async function reportUsage(shell: Shell, error: CommanderError): Promise<void> {
+async function reportUsage(shell: Shell, error: CommanderError, command: string | undefined): Promise<void> {
   const [first = "", ...more] = error.message.replace(/^error: /, "").split("\n");
   const suggestion = more.join(" ").replace(/^\((.*)\)$/, "$1");
-  const hint = suggestion === "" ? "`holdfast COMMAND --help` shows what a command takes." : suggestion;
-  if (shell.args.includes("--json")) await shell.stderr.write(`${JSON.stringify({ type: "error", level: "error", code: "usage", message: first, hint })}\n`);
+  const hint =
+    suggestion === "" ? `\`holdfast ${command === undefined ? "" : `${command} `}--help\` shows what it takes.` : suggestion;
+  if (shell.args.includes("--json"))
+    await shell.stderr.write(`${JSON.stringify({ type: "error", level: "error", code: "usage", message: first, hint })}\n`);
   else await shell.stderr.write(`error: ${first}\nhint: ${hint}\n`);
 }

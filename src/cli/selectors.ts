@@ -18,7 +18,9 @@ export interface When {
 export function parseSelector(text: string, flags: NarrowFlags, when: When): SnapshotSelector {
   const { job, source, host, target } = flags;
   if (flags.at !== undefined && text !== "latest")
-    throw new HoldfastError("usage", "--at goes with latest, not with an id", { hint: "Write `latest --at TIME`, or leave --at out." });
+    throw new HoldfastError("usage", "--at goes with latest, not with an id", {
+      hint: "Write `latest --at TIME`, or leave --at out.",
+    });
   return { id: text, job, source, host, target, atMs: flags.at === undefined ? undefined : parseTime(flags.at, when) };
 }
 
@@ -37,7 +39,10 @@ export function parsePathSelector(text: string, flags: NarrowFlags, when: When):
 
 /** A typed path in a snapshot as raw bytes: absolute, no double or final slashes. `\xNN` is a byte, as `ls` shows it. */
 export function snapshotPath(text: string): Buffer {
-  const parts = pathBytes(text).toString("latin1").split("/").filter((part) => part !== "" && part !== ".");
+  const parts = pathBytes(text)
+    .toString("latin1")
+    .split("/")
+    .filter((part) => part !== "" && part !== ".");
   if (parts.includes(".."))
     throw new HoldfastError("usage", `The path ${text} goes up with ..`, { hint: "Write the path from the snapshot's root." });
   return Buffer.from(`/${parts.join("/")}`, "latin1");
@@ -53,16 +58,28 @@ export function parseTime(text: string, when: When): number {
   if (ago !== undefined) return when.nowMs - ago;
   const wall = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?$/.exec(trimmed);
   if (wall !== null) {
-    const [year, month, day, hour, minute, second] = wall.slice(1).map((part) => Number(part ?? 0)) as [number, number, number, number, number, number];
+    const [year, month, day, hour, minute, second] = wall.slice(1).map((part) => Number(part ?? 0)) as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
     const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second));
-    if (date.getUTCMonth() === month - 1 && date.getUTCDate() === day && date.getUTCHours() === hour && date.getUTCMinutes() === minute)
+    if (
+      date.getUTCMonth() === month - 1 &&
+      date.getUTCDate() === day &&
+      date.getUTCHours() === hour &&
+      date.getUTCMinutes() === minute
+    )
       return fromWall(date.getTime(), when.timezone);
   } else if (/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$/.test(trimmed)) {
     const at = Date.parse(trimmed);
     if (!Number.isNaN(at)) return at;
   }
   throw new HoldfastError("usage", `${JSON.stringify(text)} is not a time`, {
-    hint: "Write 2026-11-20, \"2026-11-20 14:30\", 2026-11-20T14:30:00Z, or how long ago: 2h, 3d.",
+    hint: 'Write 2026-11-20, "2026-11-20 14:30", 2026-11-20T14:30:00Z, or how long ago: 2h, 3d.',
   });
 }
 
@@ -71,11 +88,15 @@ export function parsePercent(text: string, option: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*%$/.exec(text.trim());
   const value = match === null ? Number.NaN : Number(match[1]) / 100;
   if (value > 0 && value <= 1) return value;
-  throw new HoldfastError("usage", `${option}: ${JSON.stringify(text)} is not a part of the data`, { hint: `Write ${option} for all of it, or ${option}=10%.` });
+  throw new HoldfastError("usage", `${option}: ${JSON.stringify(text)} is not a part of the data`, {
+    hint: `Write ${option} for all of it, or ${option}=10%.`,
+  });
 }
 
 /** A whole number of at least 1. */
 export function parseCount(text: string, option: string): number {
   if (/^\d{1,9}$/.test(text) && Number(text) > 0) return Number(text);
-  throw new HoldfastError("usage", `${option}: ${JSON.stringify(text)} is not a number of at least 1`, { hint: `Write ${option} 5.` });
+  throw new HoldfastError("usage", `${option}: ${JSON.stringify(text)} is not a number of at least 1`, {
+    hint: `Write ${option} 5.`,
+  });
 }

@@ -23,7 +23,7 @@ export interface Shell {
 
 export interface Output {
   readonly isTerminal: boolean;
-  /** Width of the terminal, or 80. */
+  /** Width of the terminal, or 80 where it is not known. */
   readonly columns: () => number;
   /** Resolves when more may be written; false promises nothing: a reader that has gone is not an error here. */
   write(chunk: string | Uint8Array): Promise<void>;

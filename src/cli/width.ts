@@ -1,6 +1,7 @@
 /** Text in columns of a terminal. Pure. */
-const COMBINING = /^[\p{Mn}\p{Me}\u200d\ufe00-\ufe0f]$/u;
-const WIDE = /^[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]$/u;
+const COMBINING = /^(?:\p{Mn}|\p{Me}|\u200d|\ufe0f)$/u;
+const WIDE =
+  /^[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]$/u;
 // oxlint-disable-next-line no-control-regex
 const COLOR = /\u001b\[[0-9;]*m/g;
 
@@ -20,7 +21,7 @@ function charWidth(char: string): number {
 export function fitMiddle(text: string, width: number): string {
   if (widthOf(text) <= width) return text;
   if (width < 1) return "";
-  const chars = [...text];
+  const chars = Array.from(text);
   const tailWidth = Math.floor(((width - 1) * 2) / 3);
   let tail = "";
   for (let i = chars.length - 1; i >= 0 && widthOf(chars[i] + tail) <= tailWidth; i--) tail = chars[i] + tail;
@@ -49,7 +50,11 @@ export interface Column {
 }
 
 /** Rows under titles, two spaces apart, the last column unpadded; no trailing spaces. Ends with a newline. */
-export function renderTable(columns: readonly Column[], rows: readonly (readonly string[])[], options: { readonly bold: boolean }): string {
+export function renderTable(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  options: { readonly bold: boolean },
+): string {
   const widths = columns.map((column, i) => Math.max(widthOf(column.title), ...rows.map((row) => widthOf(row[i] ?? ""))));
   const line = (cells: readonly string[]): string =>
     columns

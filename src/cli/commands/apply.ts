@@ -1,13 +1,24 @@
-import { ERROR_CODES, formatDuration, hasChanges, heldActions, type ActionOutcome, type Plan } from "../../index.ts";
+import {
+  ERROR_CODES,
+  formatDuration,
+  hasChanges,
+  heldActions,
+  type ActionOutcome,
+  type BackupResult,
+  type Plan,
+} from "../../index.ts";
 import type { Context, Opened } from "../context.ts";
-import { errorJson, safe, shortId } from "../format.ts";
+import { errorJson, plural, safe, shortId, size } from "../format.ts";
 import { Reporter } from "../reporter.ts";
 import { actionJson } from "./plan.ts";
 
 const PARTIAL = 3;
 const INTERRUPTED = 130;
 
-export async function apply(context: Context, flags: { readonly approve?: string; readonly allow?: "recreate" }): Promise<number> {
+export async function apply(
+  context: Context,
+  flags: { readonly approve?: string; readonly allow?: "recreate" },
+): Promise<number> {
   const startedMs = context.clock.monotonic();
   await using reporter = new Reporter(context);
   await using opened = await context.open(reporter.listener);
@@ -21,7 +32,13 @@ export async function apply(context: Context, flags: { readonly approve?: string
   const shown = outcomes.filter(isWorthSaying);
   const unavailable = await unavailableTargets(opened);
   const statuses = new Set(outcomes.map(({ status }) => status));
-  const status = context.signal.aborted ? "cancelled" : statuses.has("failed") || unavailable.length > 0 ? "failed" : statuses.has("partial") ? "partial" : "success";
+  const status = context.signal.aborted
+    ? "cancelled"
+    : statuses.has("failed") || unavailable.length > 0
+      ? "failed"
+      : statuses.has("partial")
+        ? "partial"
+        : "success";
   const durationMs = context.clock.monotonic() - startedMs;
   if (context.json)
     await context.printLine("summary", {
@@ -41,7 +58,7 @@ export async function apply(context: Context, flags: { readonly approve?: string
     });
   else {
     if (!context.quiet) {
-      await context.print(shown.map((outcome) => `${outcomeLine(outcome)}\n`).join(""));
+      await context.print(shown.map((outcome) => `${outcomeLine(outcome)}\n${snapshotLines(outcome)}`).join(""));
       await context.print(summary(outcomes, plan, durationMs));
     }
     await reportProblems(context, plan, outcomes);
@@ -51,7 +68,10 @@ export async function apply(context: Context, flags: { readonly approve?: string
   if (status === "partial") return PARTIAL;
   if (status === "success") return 0;
   // One reason has its own code; several have only failure in common.
-  const codes = new Set([...unavailable.map(({ error }) => ERROR_CODES[error.code]), ...outcomes.flatMap((one) => (one.status === "failed" ? [1] : []))]);
+  const codes = new Set([
+    ...unavailable.map(({ error }) => ERROR_CODES[error.code]),
+    ...outcomes.flatMap((one) => (one.status === "failed" ? [1] : [])),
+  ]);
   return codes.size === 1 ? ([...codes][0] as number) : 1;
 }
 
@@ -64,6 +84,20 @@ function outcomeLine({ action, status, summary: text, run }: ActionOutcome): str
   const why = action.kind === "backup" || action.kind === "verify" || action.kind === "prune" ? ` (${action.why})` : "";
   const took = run === undefined ? "" : `, ${formatDuration(run.durationMs)}, run ${shortId(run.run)}`;
   return `${`${status}:`.padEnd(11)}${safe(text)}${safe(why)}${took}`;
+}
+
+/** Which snapshots a backup took. */
+function snapshotLines({ action, run }: ActionOutcome): string {
+  const result = action.kind === "backup" ? (run?.result as BackupResult | undefined) : undefined;
+  const lines = (result?.outcomes ?? []).flatMap(({ source, snapshots }) =>
+    snapshots
+      .slice(0, 1)
+      .map(
+        ({ snapshot }) =>
+          `${" ".repeat(11)}snapshot ${shortId(snapshot.id)} of ${safe(source)} on ${snapshots.map(({ target }) => target).join(", ")}: ${plural(snapshot.files, "file")}, ${size(snapshot.sourceBytes)}, ${size(snapshot.newBytes)} new\n`,
+      ),
+  );
+  return lines.join("");
 }
 
 function summary(outcomes: readonly ActionOutcome[], plan: Plan, durationMs: number): string {
@@ -85,12 +119,18 @@ async function reportProblems(context: Context, plan: Plan, outcomes: readonly A
   for (const { error, status } of outcomes) if (error !== undefined && status !== "cancelled") await context.fail(error);
   const held = heldActions(plan);
   if (held.length === 0 || plan.id === undefined) return;
-  await context.warn(`${held.length === 1 ? "1 change is" : `${held.length} changes are`} held until approved; \`holdfast plan\` shows what it would delete`);
+  await context.warn(
+    `${held.length === 1 ? "1 change is" : `${held.length} changes are`} held until approved; \`holdfast plan\` shows what it would delete`,
+  );
   await context.shell.stderr.write(`  approve with: holdfast apply --approve ${plan.id}\n`);
 }
 
 /** Targets of jobs that cannot be used, however little there was to do: convergence has failed then. */
 async function unavailableTargets({ holdfast }: Opened): Promise<Awaited<ReturnType<typeof holdfast.session.stores>>["closed"]> {
-  const used = new Set([...holdfast.config.jobs.values()].filter(({ enabled }) => enabled).flatMap(({ targets }) => targets.map(({ target }) => target.name)));
+  const used = new Set(
+    [...holdfast.config.jobs.values()]
+      .filter(({ enabled }) => enabled)
+      .flatMap(({ targets }) => targets.map(({ target }) => target.name)),
+  );
   return (await holdfast.session.stores([...used])).closed;
 }

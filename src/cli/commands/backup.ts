@@ -15,12 +15,15 @@ export interface BackupFlags {
 
 export async function backup(context: Context, job: string, flags: BackupFlags): Promise<number> {
   if (flags.mode === "full" && flags.baseline !== undefined)
-    throw new HoldfastError("usage", "A full backup compares with nothing, so --baseline does not go with it", { hint: "Leave one of the two out." });
+    throw new HoldfastError("usage", "A full backup compares with nothing, so --baseline does not go with it", {
+      hint: "Leave one of the two out.",
+    });
   await using reporter = new Reporter(context);
   await using opened = await context.open(reporter.listener);
   const { holdfast } = opened;
   holdfast.session.job(job);
-  const baseline = flags.baseline === undefined ? undefined : (await holdfast.select({ id: flags.baseline }, context.signal)).info;
+  const baseline =
+    flags.baseline === undefined ? undefined : (await holdfast.select({ id: flags.baseline }, context.signal)).info;
   const outcome = await holdfast.backup(job, {
     mode: flags.mode,
     baseline,
@@ -33,9 +36,16 @@ export async function backup(context: Context, job: string, flags: BackupFlags):
   });
   await reporter.end();
   if (context.json)
-    await context.printLine("summary", { command: "backup", job, dryRun: flags.dryRun === true, ...outcomeJson(outcome), sources: sourcesJson(outcome.result) });
+    await context.printLine("summary", {
+      command: "backup",
+      job,
+      dryRun: flags.dryRun === true,
+      ...outcomeJson(outcome),
+      sources: sourcesJson(outcome.result),
+    });
   else {
-    if (!context.quiet && outcome.result !== undefined) await context.print(backupSummary(outcome.result, flags.dryRun === true, outcome.durationMs));
+    if (!context.quiet && outcome.result !== undefined)
+      await context.print(backupSummary(outcome.result, flags.dryRun === true, outcome.durationMs));
     await reportOutcome(context, `The backup of ${job}`, outcome);
   }
   return exitCodeOf(outcome);
@@ -49,12 +59,15 @@ export function backupSummary(result: BackupResult, dryRun: boolean, durationMs:
     const where = snapshots.map(({ target }) => target).join(", ");
     const stored = Math.max(...snapshots.map(({ snapshot }) => snapshot.storedBytes));
     const numbers = `${plural(first.files, "file")}, ${size(first.sourceBytes)}; ${size(first.newBytes)} new`;
-    const partial = first.status === "partial" ? `, partial: ${plural(first.unreadableCount, "entry", "entries")} could not be read` : "";
+    const partial =
+      first.status === "partial" ? `, partial: ${plural(first.unreadableCount, "entry", "entries")} could not be read` : "";
     return dryRun
       ? `${safe(source)}: would be a snapshot on ${where}\n  ${numbers}`
       : `${safe(source)}: snapshot ${shortId(first.id)} on ${where}${partial}\n  ${numbers}, ${size(stored)} stored; ${first.mode}`;
   });
-  return lines.length === 0 ? "" : `${lines.join("\n")}\n${dryRun ? "nothing was stored" : "done"} in ${formatDuration(durationMs)}\n`;
+  return lines.length === 0
+    ? ""
+    : `${lines.join("\n")}\n${dryRun ? "nothing was stored" : "done"} in ${formatDuration(durationMs)}\n`;
 }
 
 function sourcesJson(result: BackupResult | undefined): unknown {

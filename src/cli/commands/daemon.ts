@@ -10,7 +10,8 @@ export async function daemon(context: Context): Promise<number> {
     format: context.json ? "json" : options.format,
     write: (line) => void context.shell.stderr.write(line),
   });
-  for (const { severity, message, file, line } of loaded.problems) if (severity === "warning") log.warn(`${file}:${line}: ${message}`);
+  for (const { severity, message, file, line } of loaded.problems)
+    if (severity === "warning") log.warn(`${file}:${line}: ${message}`);
   using state = openState(stateDir, { onWarning: (text) => log.warn(text), soleOwner: true });
   const stopNow = new AbortController();
   let hurried = false;

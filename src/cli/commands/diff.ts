@@ -32,9 +32,16 @@ export async function diff(context: Context, firstText: string, secondText: stri
     await context.printJson({ before: a.info.id, after: b.info.id, changes, totals, bytes: grown });
     return;
   }
-  const parts = [`${totals.added} added`, `${totals.removed} removed`, `${totals.modified + totals.type} changed`, `${totals.metadata} with other metadata only`];
+  const parts = [
+    `${totals.added} added`,
+    `${totals.removed} removed`,
+    `${totals.modified + totals.type} changed`,
+    `${totals.metadata} with other metadata only`,
+  ];
   const sign = grown < 0 ? "-" : "+";
-  await context.note(`${shortId(a.info.id)} → ${shortId(b.info.id)}: ${parts.join(", ")}; ${sign}${size(Math.abs(grown))} (${plural(a.info.files, "file")} → ${plural(b.info.files, "file")})`);
+  await context.note(
+    `${shortId(a.info.id)} → ${shortId(b.info.id)}: ${parts.join(", ")}; ${sign}${size(Math.abs(grown))} (${plural(a.info.files, "file")} → ${plural(b.info.files, "file")})`,
+  );
 }
 
 type Selected = Awaited<ReturnType<Holdfast["select"]>>;

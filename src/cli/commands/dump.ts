@@ -9,13 +9,17 @@ export interface DumpFlags extends NarrowFlags {
 export async function dump(context: Context, text: string, flags: DumpFlags): Promise<void> {
   if (context.json) throw new HoldfastError("usage", "dump writes the file itself, not JSON", { hint: "Leave --json out." });
   if (flags.as === "tar" && context.shell.stdout.isTerminal)
-    throw new HoldfastError("usage", "An archive is not for a terminal", { hint: "Send it to a file or a program: holdfast dump … --as tar > files.tar" });
+    throw new HoldfastError("usage", "An archive is not for a terminal", {
+      hint: "Send it to a file or a program: holdfast dump … --as tar > files.tar",
+    });
   await using opened = await context.open();
   const { holdfast } = opened;
   const when = { nowMs: context.clock.now(), timezone: holdfast.config.daemon.timezone };
   const { selector, path } = parsePathSelector(text, flags, when);
   if (path === undefined && flags.as === undefined)
-    throw new HoldfastError("usage", "dump needs a path: S:PATH", { hint: "`holdfast ls S` shows what is there; `holdfast dump S --as tar` writes the whole snapshot." });
+    throw new HoldfastError("usage", "dump needs a path: S:PATH", {
+      hint: "`holdfast ls S` shows what is there; `holdfast dump S --as tar` writes the whole snapshot.",
+    });
   const { info, store } = await holdfast.select(selector, context.signal);
   const top = path ?? Buffer.from("/");
   if (flags.as === undefined && (await entryAt(store, info, top, context.signal)).entry.type === "directory")

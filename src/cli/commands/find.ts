@@ -6,12 +6,18 @@ import { parseTime, type NarrowFlags } from "../selectors.ts";
 import { warnOfUnavailable } from "./snapshots.ts";
 
 export async function find(context: Context, pattern: string, flags: NarrowFlags): Promise<void> {
-  if (pattern === "") throw new HoldfastError("usage", "The pattern is empty", { hint: "Write a name or a path, such as '*.conf' or '/etc/**/nginx*'." });
+  if (pattern === "")
+    throw new HoldfastError("usage", "The pattern is empty", {
+      hint: "Write a name or a path, such as '*.conf' or '/etc/**/nginx*'.",
+    });
   await using opened = await context.open();
   const { holdfast } = opened;
   const { timezone } = holdfast.config.daemon;
   const atMs = flags.at === undefined ? Number.POSITIVE_INFINITY : parseTime(flags.at, { nowMs: context.clock.now(), timezone });
-  const listing = await holdfast.snapshots({ job: flags.job, source: flags.source, host: flags.host, target: flags.target }, context.signal);
+  const listing = await holdfast.snapshots(
+    { job: flags.job, source: flags.source, host: flags.host, target: flags.target },
+    context.signal,
+  );
   const rows = listing.snapshots.filter(({ info }) => info.timeMs <= atMs).toReversed();
   const found: Record<string, unknown>[] = [];
   let hits = 0;
@@ -32,7 +38,11 @@ export async function find(context: Context, pattern: string, flags: NarrowFlags
     await context.printJson({ found });
     return;
   }
-  await context.note(hits === 0 ? `Nothing fits ${pattern} in ${plural(rows.length, "snapshot")}.` : `${plural(hits, "match", "matches")} in ${plural(rows.length, "snapshot")}`);
+  await context.note(
+    hits === 0
+      ? `Nothing fits ${pattern} in ${plural(rows.length, "snapshot")}.`
+      : `${plural(hits, "match", "matches")} in ${plural(rows.length, "snapshot")}`,
+  );
   await warnOfUnavailable(context, listing);
 }
 

@@ -17,9 +17,15 @@ export async function init(context: Context, file: string): Promise<void> {
   const madeKey = await generateKeyFile(join(folder, keyPath), systemRandom);
   // What is written must work: anything else is a fault in the program, and better told here than tomorrow.
   const { config, problems } = readConfigFile(path, context.surroundings(), true);
-  if (config === undefined) throw new HoldfastError("internal", `The starter configuration is not valid: ${problems[0]?.message}`);
+  if (config === undefined)
+    throw new HoldfastError("internal", `The starter configuration is not valid: ${problems[0]?.message}`);
   if (context.json) {
-    await context.printJson({ config: path, key: join(folder, keyPath), keyGenerated: madeKey, repository: join(folder, repositoryPath) });
+    await context.printJson({
+      config: path,
+      key: join(folder, keyPath),
+      keyGenerated: madeKey,
+      repository: join(folder, repositoryPath),
+    });
     return;
   }
   const shown = relative(context.shell.cwd, path) || basename(path);
@@ -51,7 +57,13 @@ function create(path: string, text: string): void {
   } catch (error) {
     const code = errnoOf(error);
     if (code === "EEXIST")
-      throw new HoldfastError("usage", `${path} already exists`, { hint: "Nothing was changed. Name another file: holdfast init FILE.", cause: error });
-    throw new HoldfastError("config_unreadable", `${path} cannot be written (${code ?? "unknown error"})`, { hint: "Check its folder and its permissions.", cause: error });
+      throw new HoldfastError("usage", `${path} already exists`, {
+        hint: "Nothing was changed. Name another file: holdfast init FILE.",
+        cause: error,
+      });
+    throw new HoldfastError("config_unreadable", `${path} cannot be written (${code ?? "unknown error"})`, {
+      hint: "Check its folder and its permissions.",
+      cause: error,
+    });
   }
 }

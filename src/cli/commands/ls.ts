@@ -13,12 +13,16 @@ export async function ls(context: Context, text: string, flags: NarrowFlags): Pr
   const top = await entryAt(store, info, path, context.signal);
   if (context.json) {
     const entries: unknown[] = [];
-    for await (const batch of listEntries(store, info, path, { recursive: false, signal: context.signal })) entries.push(...batch.map(entryJson));
+    for await (const batch of listEntries(store, info, path, { recursive: false, signal: context.signal }))
+      entries.push(...batch.map(entryJson));
     await context.printJson({ snapshot: info.id, path: pathText(path), entries });
     return;
   }
-  await context.note(`snapshot ${info.id.slice(0, 8)} of ${info.job} / ${info.source}, ${wallSeconds(info.timeMs, timezone)}: ${pathText(path)}`);
-  const name = (entry: SnapshotEntry): string => (top.entry.type === "directory" ? pathText(entry.entry.name) : pathText(entry.path));
+  await context.note(
+    `snapshot ${info.id.slice(0, 8)} of ${info.job} / ${info.source}, ${wallSeconds(info.timeMs, timezone)}: ${pathText(path)}`,
+  );
+  const name = (entry: SnapshotEntry): string =>
+    top.entry.type === "directory" ? pathText(entry.entry.name) : pathText(entry.path);
   for await (const batch of listEntries(store, info, path, { recursive: false, signal: context.signal }))
     await context.print(batch.map((entry) => `${entryRow(entry, name(entry), timezone)}\n`).join(""));
 }

@@ -1,10 +1,22 @@
-import { diffConfigs, hasChanges, heldActions, loadConfig, renderConfigDiff, renderPlan, type Action, type ConfigChange } from "../../index.ts";
+import {
+  diffConfigs,
+  hasChanges,
+  heldActions,
+  loadConfig,
+  renderConfigDiff,
+  renderPlan,
+  type Action,
+  type ConfigChange,
+} from "../../index.ts";
 import type { Context, Opened } from "../context.ts";
 import { iso } from "../format.ts";
 
 const HAS_CHANGES = 4;
 
-export async function plan(context: Context, flags: { readonly detailedExitcode?: boolean; readonly format: "text" | "markdown" }): Promise<number> {
+export async function plan(
+  context: Context,
+  flags: { readonly detailedExitcode?: boolean; readonly format: "text" | "markdown" },
+): Promise<number> {
   await using opened = await context.open();
   const made = await opened.holdfast.plan({ signal: context.signal });
   const config = configDiff(opened);
@@ -15,11 +27,16 @@ export async function plan(context: Context, flags: { readonly detailedExitcode?
       held: heldActions(made).length,
       actions: made.actions.map(actionJson),
       notes: made.notes,
-      next: Object.fromEntries([...made.next].map(([job, runs]) => [job, runs.map(({ timeMs, mode }) => ({ time: iso(timeMs), mode }))])),
+      next: Object.fromEntries(
+        [...made.next].map(([job, runs]) => [job, runs.map(({ timeMs, mode }) => ({ time: iso(timeMs), mode }))]),
+      ),
       config: config.changes ?? null,
     });
   else {
-    const text = config.changes === undefined ? config.text : renderConfigDiff(config.changes, { color: flags.format === "text" && context.colors("stdout") });
+    const text =
+      config.changes === undefined
+        ? config.text
+        : renderConfigDiff(config.changes, { color: flags.format === "text" && context.colors("stdout") });
     if (text !== "")
       await context.print(
         flags.format === "markdown"
@@ -45,14 +62,29 @@ function configDiff({ state, loaded }: Opened): { readonly changes: ConfigChange
     defaults: { stateDir: config.daemon.stateDir, cacheDir: config.daemon.cacheDir, timezone: config.daemon.timezone },
   });
   // One text of several files, or one with variables, cannot be read back: that it differs is all that can be said.
-  if (texts.length > 1 || before.config === undefined) return { changes: undefined, text: `~ it has changed (accepted ${iso(accepted.timeMs)})\n` };
+  if (texts.length > 1 || before.config === undefined)
+    return { changes: undefined, text: `~ it has changed (accepted ${iso(accepted.timeMs)})\n` };
   return { changes: diffConfigs(before.config, config), text: "" };
 }
 
 /** An action in `--json`: its members, with snapshots by their ids. */
 export function actionJson(action: Action): Record<string, unknown> {
-  if (action.kind !== "retention") return { ...action, ...("slotMs" in action && { slotMs: undefined, slot: action.slotMs === undefined ? null : iso(action.slotMs) }) };
-  const short = ({ id, source, timeMs, storedBytes }: { id: string; source: string; timeMs: number; storedBytes: number }): Record<string, unknown> => ({ id, source, time: iso(timeMs), storedBytes });
+  if (action.kind !== "retention")
+    return {
+      ...action,
+      ...("slotMs" in action && { slotMs: undefined, slot: action.slotMs === undefined ? null : iso(action.slotMs) }),
+    };
+  const short = ({
+    id,
+    source,
+    timeMs,
+    storedBytes,
+  }: {
+    id: string;
+    source: string;
+    timeMs: number;
+    storedBytes: number;
+  }): Record<string, unknown> => ({ id, source, time: iso(timeMs), storedBytes });
   return {
     ...action,
     remove: action.remove.map(({ snapshot, reason }) => ({ ...short(snapshot), reason })),

@@ -28,7 +28,10 @@ export interface PruneFlags {
 interface Removal {
   readonly job: string;
   readonly target: string;
-  readonly remove: readonly { readonly snapshot: { readonly id: string; readonly source: string; readonly timeMs: number; readonly storedBytes: number }; readonly reason: string }[];
+  readonly remove: readonly {
+    readonly snapshot: { readonly id: string; readonly source: string; readonly timeMs: number; readonly storedBytes: number };
+    readonly reason: string;
+  }[];
   readonly perform: () => Promise<void>;
 }
 
@@ -39,14 +42,18 @@ export async function prune(context: Context, jobName: string | undefined, flags
   const { holdfast } = opened;
   const jobs = jobName === undefined ? [...holdfast.config.jobs.values()] : [holdfast.session.job(jobName)];
   const plan = await holdfast.plan({ signal: context.signal });
-  const removals = keepLast === undefined ? declared(context, holdfast, plan, jobs) : await keepingLast(context, holdfast, jobs, keepLast);
+  const removals =
+    keepLast === undefined ? declared(context, holdfast, plan, jobs) : await keepingLast(context, holdfast, jobs, keepLast);
   await reportHeld(context, plan, jobs, keepLast !== undefined);
   const dryRun = flags.dryRun === true;
   await showRemovals(context, removals, holdfast.config.daemon.timezone, dryRun);
   const going = removals.reduce((sum, { remove }) => sum + remove.length, 0);
   if (keepLast !== undefined && !dryRun && going > 0) {
     const targets = [...new Set(removals.map(({ target }) => target))].join(", ");
-    if (!(await context.confirm(`Delete ${plural(going, "snapshot")} from ${targets}, keeping the last ${keepLast}?`, flags.yes))) return 0;
+    if (
+      !(await context.confirm(`delete ${plural(going, "snapshot")} from ${targets}, keeping the last ${keepLast}`, "", flags.yes))
+    )
+      return 0;
   }
   if (!dryRun) for (const removal of removals) await removal.perform();
   let code = 0;
@@ -61,11 +68,23 @@ export async function prune(context: Context, jobName: string | undefined, flags
       await context.note(`target ${store.name} is append-only here: nothing is deleted`);
       continue;
     }
-    const outcome = await holdfast.prune(store.name, { dryRun, immediate: flags.immediate === true, reason: "asked for", signal: context.signal });
+    const outcome = await holdfast.prune(store.name, {
+      dryRun,
+      immediate: flags.immediate === true,
+      reason: "asked for",
+      signal: context.signal,
+    });
     await reporter.end();
     const mine = removals.filter(({ target }) => target === store.name);
     if (context.json)
-      await context.printLine("summary", { command: "prune", target: store.name, dryRun, ...outcomeJson(outcome), deleted: mine.flatMap(removalJson), report: outcome.result });
+      await context.printLine("summary", {
+        command: "prune",
+        target: store.name,
+        dryRun,
+        ...outcomeJson(outcome),
+        deleted: mine.flatMap(removalJson),
+        report: outcome.result,
+      });
     else {
       if (!context.quiet && outcome.result !== undefined) await context.print(pruneSummary(store.name, outcome.result, dryRun));
       await reportOutcome(context, `The prune of target ${store.name}`, outcome);
@@ -83,7 +102,8 @@ function targetsOf(jobs: readonly JobConfig[]): string[] {
 function declared(context: Context, holdfast: Holdfast, plan: Plan, jobs: readonly JobConfig[]): Removal[] {
   const names = new Set(jobs.map(({ name }) => name));
   return plan.actions.flatMap((action) => {
-    if (action.kind !== "retention" || action.held !== undefined || action.remove.length === 0 || !names.has(action.job)) return [];
+    if (action.kind !== "retention" || action.held !== undefined || action.remove.length === 0 || !names.has(action.job))
+      return [];
     const perform = async (): Promise<void> => {
       const { error } = await performAction(holdfast.session, action, context.signal);
       if (error !== undefined) throw error;
@@ -93,13 +113,21 @@ function declared(context: Context, holdfast: Holdfast, plan: Plan, jobs: readon
 }
 
 /** Everything but the newest so many of each source of this host; what is held, or guarded, stays all the same. */
-async function keepingLast(context: Context, holdfast: Holdfast, jobs: readonly JobConfig[], keepLast: number): Promise<Removal[]> {
+async function keepingLast(
+  context: Context,
+  holdfast: Holdfast,
+  jobs: readonly JobConfig[],
+  keepLast: number,
+): Promise<Removal[]> {
   const { config } = holdfast;
   const removals: Removal[] = [];
   const { open } = await holdfast.session.stores(targetsOf(jobs));
   for (const store of open) {
     if (holdfast.session.target(store.name).appendOnly) continue;
-    const [snapshots, { clockSkewMs }] = [await store.snapshots({ signal: context.signal }), await store.observations(context.signal)];
+    const [snapshots, { clockSkewMs }] = [
+      await store.snapshots({ signal: context.signal }),
+      await store.observations(context.signal),
+    ];
     for (const job of jobs) {
       if (!job.targets.some(({ target }) => target.name === store.name)) continue;
       const names = new Set([job.name, ...job.formerly]);
@@ -113,10 +141,20 @@ async function keepingLast(context: Context, holdfast: Holdfast, jobs: readonly 
         formerly: new Map(job.formerly.map((name) => [name, job.name])),
       });
       if (selection.refused !== undefined)
-        throw new HoldfastError("clock_unreliable", `Nothing is deleted of job ${job.name} on target ${store.name}: ${selection.refused}`, {
-          hint: "Set the clock right and try again.",
+        throw new HoldfastError(
+          "clock_unreliable",
+          `Nothing is deleted of job ${job.name} on target ${store.name}: ${selection.refused}`,
+          {
+            hint: "Set the clock right and try again.",
+          },
+        );
+      if (selection.remove.length > 0)
+        removals.push({
+          job: job.name,
+          target: store.name,
+          remove: selection.remove,
+          perform: () => deleteFrom(store, selection.remove, context.signal),
         });
-      if (selection.remove.length > 0) removals.push({ job: job.name, target: store.name, remove: selection.remove, perform: () => deleteFrom(store, selection.remove, context.signal) });
     }
   }
   return removals;
@@ -135,7 +173,11 @@ const NO_RULES = {
   maxCount: undefined,
 };
 
-async function deleteFrom(store: Store, remove: readonly { readonly snapshot: SnapshotInfo }[], signal: AbortSignal): Promise<void> {
+async function deleteFrom(
+  store: Store,
+  remove: readonly { readonly snapshot: SnapshotInfo }[],
+  signal: AbortSignal,
+): Promise<void> {
   const ids = new Set(remove.map(({ snapshot }) => snapshot.id));
   // Read anew: someone may have put a hold on one while we asked.
   const current = (await store.snapshots({ signal })).filter(({ id, hold }) => ids.has(id) && hold === false);
@@ -145,23 +187,38 @@ async function deleteFrom(store: Store, remove: readonly { readonly snapshot: Sn
 async function showRemovals(context: Context, removals: readonly Removal[], timezone: string, dryRun: boolean): Promise<void> {
   if (context.json || context.quiet) return;
   for (const { job, target, remove } of removals) {
-    await context.print(`${dryRun ? "would delete" : "deleting"} ${plural(remove.length, "snapshot")} of job ${job} from target ${target}:\n`);
+    await context.print(
+      `${dryRun ? "would delete" : "to delete:"} ${plural(remove.length, "snapshot")} of job ${job} from target ${target}\n`,
+    );
     for (const { snapshot, reason } of remove)
-      await context.print(`  ${shortId(snapshot.id)}  ${formatWall(snapshot.timeMs, timezone)}  ${safe(snapshot.source)}  ${size(snapshot.storedBytes)}: ${reason}\n`);
+      await context.print(
+        `  ${shortId(snapshot.id)}  ${formatWall(snapshot.timeMs, timezone)}  ${safe(snapshot.source)}  ${size(snapshot.storedBytes)}: ${reason}\n`,
+      );
   }
 }
 
 async function reportHeld(context: Context, plan: Plan, jobs: readonly JobConfig[], ignored: boolean): Promise<void> {
   const names = new Set(jobs.map(({ name }) => name));
-  for (const note of plan.notes) if (note.level === "refusal" && note.job !== undefined && names.has(note.job)) await context.warn(note.text);
+  for (const note of plan.notes)
+    if (note.level === "refusal" && note.job !== undefined && names.has(note.job)) await context.warn(note.text);
   const held = heldActions(plan).filter((action) => action.kind === "retention" && names.has(action.job));
   if (ignored || held.length === 0 || plan.id === undefined) return;
-  for (const action of held) await context.warn(`the retention of ${action.kind === "retention" ? `job ${action.job} on ` : ""}target ${action.target} is held: ${action.held}`);
+  for (const action of held)
+    await context.warn(
+      `the retention of ${action.kind === "retention" ? `job ${action.job} on ` : ""}target ${action.target} is held: ${action.held}`,
+    );
   await context.shell.stderr.write(`  approve with: holdfast apply --approve ${plan.id}\n`);
 }
 
 function removalJson({ job, remove }: Removal): Record<string, unknown>[] {
-  return remove.map(({ snapshot, reason }) => ({ id: snapshot.id, job, source: snapshot.source, time: iso(snapshot.timeMs), storedBytes: snapshot.storedBytes, reason }));
+  return remove.map(({ snapshot, reason }) => ({
+    id: snapshot.id,
+    job,
+    source: snapshot.source,
+    time: iso(snapshot.timeMs),
+    storedBytes: snapshot.storedBytes,
+    reason,
+  }));
 }
 
 function pruneSummary(target: string, report: PruneReport, dryRun: boolean): string {
@@ -169,8 +226,14 @@ function pruneSummary(target: string, report: PruneReport, dryRun: boolean): str
   const unneeded = Math.max(0, report.bytesBefore - report.liveBytes);
   const steps = [
     ...(report.packsDeleted > 0 ? [`${plural(report.packsDeleted, "pack")} (${size(report.bytesDeleted)}) ${would}deleted`] : []),
-    ...(report.packsCondemned > 0 ? [`${plural(report.packsCondemned, "pack")} (${size(report.bytesCondemned)}) ${would}condemned, to be deleted after the grace time`] : []),
-    ...(report.packsRepacked > 0 ? [`${plural(report.packsRepacked, "pack")} ${would}packed anew into ${size(report.bytesWritten)}`] : []),
+    ...(report.packsCondemned > 0
+      ? [
+          `${plural(report.packsCondemned, "pack")} (${size(report.bytesCondemned)}) ${would}condemned, to be deleted after the grace time`,
+        ]
+      : []),
+    ...(report.packsRepacked > 0
+      ? [`${plural(report.packsRepacked, "pack")} ${would}packed anew into ${size(report.bytesWritten)}`]
+      : []),
   ];
   return `target ${target}: ${size(report.bytesBefore)} in ${plural(report.packsBefore, "pack")}, ${size(unneeded)} not needed; ${steps.length === 0 ? "nothing to free" : steps.join("; ")}\n`;
 }

@@ -1,7 +1,17 @@
 import { resolve } from "node:path";
-import { formatDuration, HoldfastError, pathText, type OverwritePolicy, type RestoreAction, type RestoreResult, type RunOutcome, type RunRestoreOptions } from "../../index.ts";
+import {
+  formatDuration,
+  HoldfastError,
+  pathText,
+  type OverwritePolicy,
+  type RestoreAction,
+  type RestoreReport,
+  type RestoreResult,
+  type RunOutcome,
+  type RunRestoreOptions,
+} from "../../index.ts";
 import type { Context, Opened } from "../context.ts";
-import { plural, safe, shortId, size, snapshotJson } from "../format.ts";
+import { count, plural, safe, shortId, size, snapshotJson } from "../format.ts";
 import { exitCodeOf, outcomeJson, reportOutcome } from "../outcome.ts";
 import { Reporter } from "../reporter.ts";
 import { parsePathSelector, type NarrowFlags } from "../selectors.ts";
@@ -24,11 +34,18 @@ export interface RestoreFlags extends NarrowFlags {
 
 export async function restore(context: Context, text: string | undefined, flags: RestoreFlags): Promise<number> {
   if (flags.rollback !== undefined) return await rollback(context, text, flags.rollback, flags);
-  if (text === undefined) throw new HoldfastError("usage", "Nothing is named to restore", { hint: "`holdfast snapshots` lists what there is; then: holdfast restore ID --to DIR" });
-  if ((flags.to === undefined) === (flags.inPlace !== true))
-    throw new HoldfastError("usage", flags.to === undefined ? "It is not said where to restore to" : "--to and --in-place exclude each other", {
-      hint: "Give --to DIR for a folder, or --in-place for where it came from.",
+  if (text === undefined)
+    throw new HoldfastError("usage", "Nothing is named to restore", {
+      hint: "`holdfast snapshots` lists what there is; then: holdfast restore ID --to DIR",
     });
+  if ((flags.to === undefined) === (flags.inPlace !== true))
+    throw new HoldfastError(
+      "usage",
+      flags.to === undefined ? "It is not said where to restore to" : "--to and --in-place exclude each other",
+      {
+        hint: "Give --to DIR for a folder, or --in-place for where it came from.",
+      },
+    );
   if (flags.to === "") throw new HoldfastError("usage", "--to names no folder", { hint: "Write --to DIR." });
   await using reporter = new Reporter(context);
   await using opened = await context.open(reporter.listener);
@@ -41,7 +58,10 @@ export async function restore(context: Context, text: string | undefined, flags:
 }
 
 function optionsFor(context: Context, { holdfast }: Opened, text: string, flags: RestoreFlags): RunRestoreOptions {
-  const { selector, path } = parsePathSelector(text, flags, { nowMs: context.clock.now(), timezone: holdfast.config.daemon.timezone });
+  const { selector, path } = parsePathSelector(text, flags, {
+    nowMs: context.clock.now(),
+    timezone: holdfast.config.daemon.timezone,
+  });
   return {
     selector,
     path: pathText(path ?? Buffer.from("/")),
@@ -58,21 +78,39 @@ function optionsFor(context: Context, { holdfast }: Opened, text: string, flags:
   };
 }
 
-async function confirmLive(context: Context, { holdfast }: Opened, options: RunRestoreOptions, flags: RestoreFlags): Promise<boolean> {
+async function confirmLive(
+  context: Context,
+  { holdfast }: Opened,
+  options: RunRestoreOptions,
+  flags: RestoreFlags,
+): Promise<boolean> {
   const { info } = await holdfast.select(options.selector, context.signal);
-  const what = options.path === "/" ? `all of snapshot ${shortId(info.id)} (${info.job} / ${info.source})` : `${options.path} from snapshot ${shortId(info.id)}`;
+  const what =
+    options.path === "/"
+      ? `all of snapshot ${shortId(info.id)} (${info.job} / ${info.source})`
+      : `${options.path} from snapshot ${shortId(info.id)}`;
   const safety = flags.safetySnapshot ? "What is there now is kept in a safety snapshot first" : "What is there now is NOT kept";
-  return await context.confirm(`Restore ${what} over live data${flags.delete === true ? ", deleting what the snapshot does not have" : ""}? ${safety}.`, flags.yes);
+  return await context.confirm(
+    `restore ${what} over live data${flags.delete === true ? ", deleting what the snapshot does not have" : ""}`,
+    safety,
+    flags.yes,
+  );
 }
 
 async function rollback(context: Context, text: string | undefined, run: string, flags: RestoreFlags): Promise<number> {
   const others = [text, flags.to, flags.inPlace, flags.include, flags.exclude, flags.delete, flags.dryRun];
   if (others.some((one) => one !== undefined))
-    throw new HoldfastError("usage", "--rollback goes with no other choice: it undoes one restore as a whole", { hint: "holdfast restore --rollback RUN" });
+    throw new HoldfastError("usage", "--rollback goes with no other choice: it undoes one restore as a whole", {
+      hint: "holdfast restore --rollback RUN",
+    });
   await using reporter = new Reporter(context);
   await using opened = await context.open(reporter.listener);
-  if (!(await context.confirm(`Return everything in the scope of restore ${run} to what it was before?`, flags.yes))) return 0;
-  const outcome = await opened.holdfast.rollback(run, { confirmedLive: true, verify: flags.verify === true, signal: context.signal });
+  if (!(await context.confirm(`return everything in the scope of restore ${run} to what it was before`, "", flags.yes))) return 0;
+  const outcome = await opened.holdfast.rollback(run, {
+    confirmedLive: true,
+    verify: flags.verify === true,
+    signal: context.signal,
+  });
   return await finish(context, reporter, outcome, true);
 }
 
@@ -91,16 +129,25 @@ async function dryRun(context: Context, { holdfast }: Opened, options: RunRestor
   const print: Promise<void>[] = [];
   const { snapshot, summary } = await holdfast.planRestore(options, (actions) => {
     for (const action of actions) {
-      const verb = action.act === "enter" ? (action.exists ? undefined : "create") : action.act === "keep" && context.verbose ? "leave" : VERBS[action.act];
+      const verb =
+        action.act === "enter"
+          ? action.exists
+            ? undefined
+            : "create"
+          : action.act === "keep" && context.verbose
+            ? "leave"
+            : VERBS[action.act];
       if (verb === undefined) continue;
       const path = pathText(Buffer.from(action.path, "latin1"));
       const shown = `${options.to === "in-place" ? "/" : ""}${path === "" ? "." : path}${action.act === "enter" ? "/" : ""}`;
       if (context.json) steps.push({ action: action.act === "enter" ? "create" : action.act, path });
-      else if (!context.quiet) print.push(context.print(`${verb} ${shown}${"error" in action ? `: ${safe(action.error.message)}` : ""}\n`));
+      else if (!context.quiet)
+        print.push(context.print(`${verb} ${shown}${"error" in action ? `: ${safe(action.error.message)}` : ""}\n`));
     }
   });
   await Promise.all(print);
-  if (context.json) await context.printLine("summary", { command: "restore", dryRun: true, snapshot: snapshot.id, steps, ...summary });
+  if (context.json)
+    await context.printLine("summary", { command: "restore", dryRun: true, snapshot: snapshot.id, steps, ...summary });
   else
     await context.print(
       `would create ${summary.create}, replace ${summary.replace}, set metadata of ${summary.metadata}, leave ${summary.keep}, delete ${summary.delete}; ${plural(summary.files, "file")}, ${size(summary.bytes)} to write${summary.conflicts > 0 ? `; ${plural(summary.conflicts, "conflict")}` : ""}\nnothing was changed\n`,
@@ -124,16 +171,31 @@ async function finish(context: Context, reporter: Reporter, outcome: RunOutcome<
   else {
     if (result !== undefined && !context.quiet) {
       const { report, snapshot } = result;
-      const seconds = Math.max(outcome.durationMs / 1000, 0.001);
       await context.print(
-        `restored from snapshot ${shortId(snapshot.id)} on ${result.target}: ${report.created} created, ${report.replaced} replaced, ${report.metadata} with metadata set, ${report.kept} left, ${report.deleted} deleted\n` +
-          `  ${plural(report.files, "file")}, ${size(report.bytes)} written in ${formatDuration(outcome.durationMs)} (${size(report.bytes / seconds)}/s)${report.verifiedFiles > 0 ? `; ${plural(report.verifiedFiles, "file")} read back and found equal` : ""}\n`,
+        `restored from snapshot ${shortId(snapshot.id)} on ${result.target}: ${restoredText(report)}\n` +
+          `  ${plural(report.files, "file")}, ${size(report.bytes)} written in ${formatDuration(outcome.durationMs)}${report.verifiedFiles > 0 ? `; ${plural(report.verifiedFiles, "file")} read back and found equal` : ""}\n`,
       );
-      if (report.problemCount > 0) await context.print(`  ${plural(report.problemCount, "entry", "entries")} could not be restored\n`);
+      if (report.problemCount > 0)
+        await context.print(`  ${plural(report.problemCount, "entry", "entries")} could not be restored\n`);
       if (result.safetySnapshot !== undefined)
-        await context.print(`  what was there before is snapshot ${shortId(result.safetySnapshot.id)}; to return to it: holdfast restore --rollback ${shortId(outcome.run)}\n`);
+        await context.print(
+          `  what was there before is snapshot ${shortId(result.safetySnapshot.id)}; to return to it: holdfast restore --rollback ${shortId(outcome.run)}\n`,
+        );
     }
     await reportOutcome(context, live ? "The restore in place" : "The restore", outcome);
   }
   return exitCodeOf(outcome);
+}
+
+/** What was done to how many entries, without what was done to none. */
+function restoredText({ created, replaced, metadata, kept, deleted }: RestoreReport): string {
+  const counts = [
+    [created, "created"],
+    [replaced, "replaced"],
+    [metadata, "with metadata set"],
+    [kept, "left as they were"],
+    [deleted, "deleted"],
+  ] as const;
+  const parts = counts.filter(([number]) => number > 0).map(([number, what]) => `${count(number)} ${what}`);
+  return parts.length === 0 ? "there was nothing to do" : parts.join(", ");
 }

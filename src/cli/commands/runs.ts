@@ -14,8 +14,22 @@ export async function runs(context: Context, flags: FormatFlags): Promise<void> 
   const records = holdfast.runs({ limit: flags.format === "csv" || context.json ? 100_000 : SHOWN }).toReversed();
   if (context.json) await context.printJson({ runs: records.map(runJson) });
   else if (flags.format === "csv") {
-    const rows = records.map(runJson).map((run) => [run["id"], run["kind"], run["subject"], run["status"], run["startTime"], run["endTime"], run["durationMs"], run["reason"], (run["error"] as { code?: string } | null)?.code]);
-    await context.print(renderCsv(["id", "kind", "subject", "status", "startTime", "endTime", "durationMs", "reason", "error"], rows));
+    const rows = records
+      .map(runJson)
+      .map((run) => [
+        run["id"],
+        run["kind"],
+        run["subject"],
+        run["status"],
+        run["startTime"],
+        run["endTime"],
+        run["durationMs"],
+        run["reason"],
+        (run["error"] as { code?: string } | null)?.code,
+      ]);
+    await context.print(
+      renderCsv(["id", "kind", "subject", "status", "startTime", "endTime", "durationMs", "reason", "error"], rows),
+    );
   } else if (records.length === 0) await context.note("Nothing has run yet.");
   else {
     const rows = records.map((run) => [
@@ -27,7 +41,15 @@ export async function runs(context: Context, flags: FormatFlags): Promise<void> 
       run.endedMs === undefined ? "" : formatDuration(Math.max(0, run.endedMs - run.startedMs)),
       safe(run.error?.message ?? run.reason ?? ""),
     ]);
-    const columns = [{ title: "RUN" }, { title: "STARTED" }, { title: "KIND" }, { title: "OF" }, { title: "STATUS" }, { title: "TOOK", align: "right" as const }, { title: "WHY" }];
+    const columns = [
+      { title: "RUN" },
+      { title: "STARTED" },
+      { title: "KIND" },
+      { title: "OF" },
+      { title: "STATUS" },
+      { title: "TOOK", align: "right" as const },
+      { title: "WHY" },
+    ];
     await context.print(renderTable(columns, rows, { bold: context.colors("stdout") }));
   }
 }

@@ -15,7 +15,10 @@ export async function snapshots(context: Context, job: string | undefined, flags
   const limit = flags.limit === undefined ? undefined : parseCount(flags.limit, "--limit");
   await using opened = await context.open();
   const { holdfast } = opened;
-  const listing = await holdfast.snapshots({ job, source: flags.source, target: flags.target, tags: flags.tag, limit }, context.signal);
+  const listing = await holdfast.snapshots(
+    { job, source: flags.source, target: flags.target, tags: flags.tag, limit },
+    context.signal,
+  );
   if (job !== undefined && listing.snapshots.length === 0 && !holdfast.config.jobs.has(job))
     throw new HoldfastError("name_unknown", `There is no job ${job}, and no snapshot of one`, {
       hint: `The configuration has: ${[...holdfast.config.jobs.keys()].join(", ") || "none"}.`,
@@ -32,14 +35,16 @@ export async function snapshots(context: Context, job: string | undefined, flags
   if (listing.snapshots.length > 0) {
     await context.print(snapshotTable(listing.snapshots, { timezone, bold: context.colors("stdout") }));
     await context.note(plural(listing.snapshots.length, "snapshot"));
-  } else await context.note("There are no snapshots yet. `holdfast apply` takes what is due, `holdfast backup JOB` takes one now.");
+  } else
+    await context.note("There are no snapshots yet. `holdfast apply` takes what is due, `holdfast backup JOB` takes one now.");
   await warnOfUnavailable(context, listing);
 }
 
 /** Says which targets could not be asked, and which snapshots could not be read: the list is then not the whole truth. */
 export async function warnOfUnavailable(context: Context, listing: Pick<SnapshotListing, "closed" | "damaged">): Promise<void> {
   for (const { error } of listing.closed) await context.warn(error.message);
-  for (const { target, id, error } of listing.damaged) await context.warn(`snapshot object ${shortId(id)} on target ${target} cannot be read: ${error.message}`);
+  for (const { target, id, error } of listing.damaged)
+    await context.warn(`snapshot object ${shortId(id)} on target ${target} cannot be read: ${error.message}`);
 }
 
 const COLUMNS: readonly Column[] = [
@@ -57,7 +62,10 @@ const COLUMNS: readonly Column[] = [
   { title: "TAGS" },
 ];
 
-export function snapshotTable(rows: readonly SnapshotRow[], options: { readonly timezone: string; readonly bold: boolean }): string {
+export function snapshotTable(
+  rows: readonly SnapshotRow[],
+  options: { readonly timezone: string; readonly bold: boolean },
+): string {
   const cells = rows.map(({ info, targets }) => [
     shortId(info.id),
     formatWall(info.timeMs, options.timezone),

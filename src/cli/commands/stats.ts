@@ -11,11 +11,29 @@ export async function stats(context: Context, flags: FormatFlags): Promise<void>
   if (context.json) await context.printJson({ targets: all.map(statsJson) });
   else if (flags.format === "csv") {
     const titles = ["target", "snapshots", "objects", "sourceBytes", "totalSourceBytes", "storedBytes", "freeBytes", "error"];
-    const cells = all.map((one) => [one.target, one.snapshots, one.objects, one.sourceBytes, one.totalSourceBytes, one.storedBytes, one.freeBytes, one.error?.code]);
+    const cells = all.map((one) => [
+      one.target,
+      one.snapshots,
+      one.objects,
+      one.sourceBytes,
+      one.totalSourceBytes,
+      one.storedBytes,
+      one.freeBytes,
+      one.error?.code,
+    ]);
     await context.print(renderCsv(titles, cells));
   } else {
     const right = (title: string): { title: string; align: "right" } => ({ title, align: "right" });
-    const columns = [{ title: "TARGET" }, right("SNAPSHOTS"), right("NEWEST"), right("ALL"), right("STORED"), right("RATIO"), right("OBJECTS"), right("FREE")];
+    const columns = [
+      { title: "TARGET" },
+      right("SNAPSHOTS"),
+      right("CURRENT DATA"),
+      right("ALL SNAPSHOTS"),
+      right("STORED"),
+      right("RATIO"),
+      right("OBJECTS"),
+      right("FREE"),
+    ];
     const rows = all
       .filter(({ error }) => error === undefined)
       .map((one) => [
@@ -34,7 +52,12 @@ export async function stats(context: Context, flags: FormatFlags): Promise<void>
 }
 
 function statsJson({ error, freeBytes, ...rest }: TargetStats): Record<string, unknown> {
-  return { ...rest, freeBytes: freeBytes ?? null, ratio: ratioOf({ ...rest, error, freeBytes }), ...(error !== undefined && { error: errorJson(error) }) };
+  return {
+    ...rest,
+    freeBytes: freeBytes ?? null,
+    ratio: ratioOf({ ...rest, error, freeBytes }),
+    ...(error !== undefined && { error: errorJson(error) }),
+  };
 }
 
 /** How many times larger all snapshots together are than what is stored for them. */

@@ -12,9 +12,12 @@ export interface TagFlags extends NarrowFlags {
 
 export async function tag(context: Context, text: string, flags: TagFlags): Promise<void> {
   if (flags.add === undefined && flags.remove === undefined && flags.hold === undefined && flags.description === undefined)
-    throw new HoldfastError("usage", "There is nothing to change", { hint: "Give --add TAG, --remove TAG, --hold, --hold=DATE, --hold=no or --description TEXT." });
+    throw new HoldfastError("usage", "There is nothing to change", {
+      hint: "Give --add TAG, --remove TAG, --hold, --hold=DATE, --hold=no or --description TEXT.",
+    });
   const both = flags.add?.find((one) => flags.remove?.includes(one) === true);
-  if (both !== undefined) throw new HoldfastError("usage", `The tag ${both} is both added and removed`, { hint: "Leave one of the two out." });
+  if (both !== undefined)
+    throw new HoldfastError("usage", `The tag ${both} is both added and removed`, { hint: "Leave one of the two out." });
   if (flags.add?.includes("") === true) throw new HoldfastError("usage", "A tag is empty", { hint: "Write --add NAME." });
   await using opened = await context.open();
   const { holdfast } = opened;
@@ -46,7 +49,9 @@ export function parseHold(text: string, when: When): number | boolean {
   if (text === "no" || text === "false") return false;
   const at = parseTime(text, when);
   // A duration is meant forward here; parseTime counts it back.
-  const until = at <= when.nowMs && !/^\d{4}-/.test(text) ? 2 * when.nowMs - at : /^\d{4}-\d\d-\d\d$/.test(text) ? at + 24 * 3_600_000 : at;
-  if (until <= when.nowMs) throw new HoldfastError("usage", `--hold=${text} is in the past`, { hint: "Write a date to come, or --hold=no to let go." });
+  const until =
+    at <= when.nowMs && !/^\d{4}-/.test(text) ? 2 * when.nowMs - at : /^\d{4}-\d\d-\d\d$/.test(text) ? at + 24 * 3_600_000 : at;
+  if (until <= when.nowMs)
+    throw new HoldfastError("usage", `--hold=${text} is in the past`, { hint: "Write a date to come, or --hold=no to let go." });
   return until;
 }

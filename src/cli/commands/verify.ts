@@ -22,10 +22,16 @@ export async function verify(context: Context, texts: readonly string[], flags: 
     const outcome = await holdfast.verify({ targets, snapshots, readData, reason: "asked for", signal: context.signal });
     await reporter.end();
     if (context.json)
-      await context.printLine("summary", { command: "verify", ...outcomeJson(outcome), targets: outcome.result?.map(({ target, report }) => ({ target, ...report })) });
+      await context.printLine("summary", {
+        command: "verify",
+        ...outcomeJson(outcome),
+        targets: outcome.result?.map(({ target, report }) => ({ target, ...report })),
+      });
     else {
-      for (const { target, report } of outcome.result ?? []) if (!context.quiet || !report.ok) await context.print(renderReport(target, report, context.colors("stdout")));
-      if (!context.quiet && outcome.status === "success") await context.print(`verified in ${formatDuration(outcome.durationMs)}: everything checked is good\n`);
+      for (const { target, report } of outcome.result ?? [])
+        if (!context.quiet || !report.ok) await context.print(renderReport(target, report, context.colors("stdout")));
+      if (!context.quiet && outcome.status === "success")
+        await context.print(`verified in ${formatDuration(outcome.durationMs)}: everything checked is good\n`);
       await reportOutcome(context, "The verification", outcome);
     }
     code = Math.max(code, exitCodeOf(outcome));
@@ -39,12 +45,20 @@ interface Scope {
 }
 
 /** What to verify where: all, or the named snapshots on each target that holds them; targets that hold the same ones together. */
-async function scopes(context: Context, { holdfast }: Opened, texts: readonly string[], target: string | undefined): Promise<readonly Scope[]> {
+async function scopes(
+  context: Context,
+  { holdfast }: Opened,
+  texts: readonly string[],
+  target: string | undefined,
+): Promise<readonly Scope[]> {
   if (texts.length === 0) return [{ targets: target === undefined ? undefined : [target], snapshots: [] }];
   const byTarget = new Map<string, SnapshotId[]>();
   for (const text of texts) {
     const when = { nowMs: context.clock.now(), timezone: holdfast.config.daemon.timezone };
-    const { info, targets } = await holdfast.select(parseSelector(text, target === undefined ? {} : { target }, when), context.signal);
+    const { info, targets } = await holdfast.select(
+      parseSelector(text, target === undefined ? {} : { target }, when),
+      context.signal,
+    );
     for (const name of targets) byTarget.set(name, [...(byTarget.get(name) ?? []), info.id]);
   }
   const groups = Map.groupBy(byTarget, ([, ids]) => ids.join());

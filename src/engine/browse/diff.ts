@@ -23,7 +23,11 @@ export interface DiffSide {
  * Two stores may be compared; then content counts as equal when sizes and mtimes are. An entry that only changed its
  * ctime, inode or link count has not changed. Rejects with `path_missing`.
  */
-export async function* diffSnapshots(before: DiffSide, after: DiffSide, signal: AbortSignal): AsyncGenerator<readonly Change[], void, undefined> {
+export async function* diffSnapshots(
+  before: DiffSide,
+  after: DiffSide,
+  signal: AbortSignal,
+): AsyncGenerator<readonly Change[], void, undefined> {
   const [a, b] = await Promise.all([
     entryAt(before.store, before.snapshot, before.path, signal),
     entryAt(after.store, after.snapshot, after.path, signal),
@@ -82,7 +86,8 @@ class Diff {
 
   *compare(before: SnapshotEntry | undefined, after: SnapshotEntry | undefined): Generator<Change, void, undefined> {
     const path = (after ?? before)?.path ?? new Uint8Array();
-    if (before === undefined || after === undefined) yield { kind: before === undefined ? "added" : "removed", path, before, after };
+    if (before === undefined || after === undefined)
+      yield { kind: before === undefined ? "added" : "removed", path, before, after };
     else if (before.entry.type !== after.entry.type) yield { kind: "type", path, before, after };
     else if (before.entry.type !== "directory" && !this.#same(before, after)) yield { kind: "modified", path, before, after };
     else if (!sameMetadata(before, after)) yield { kind: "metadata", path, before, after };
@@ -150,7 +155,9 @@ function sameMetadata({ entry: { meta: a } }: SnapshotEntry, { entry: { meta: b 
     a.xattrs.length === b.xattrs.length &&
     a.xattrs.every((xattr, i) => {
       const other = b.xattrs[i];
-      return other !== undefined && Buffer.compare(xattr.name, other.name) === 0 && Buffer.compare(xattr.value, other.value) === 0;
+      return (
+        other !== undefined && Buffer.compare(xattr.name, other.name) === 0 && Buffer.compare(xattr.value, other.value) === 0
+      );
     })
   );
 }

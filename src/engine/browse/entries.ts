@@ -3,7 +3,12 @@ import { pathText } from "../../base/path-text.ts";
 import type { SnapshotEntry, SnapshotInfo, Store } from "../../formats/format.ts";
 
 /** The entry at `path`. Rejects with `path_missing`. */
-export async function entryAt(store: Store, snapshot: SnapshotInfo, path: Uint8Array, signal: AbortSignal): Promise<SnapshotEntry> {
+export async function entryAt(
+  store: Store,
+  snapshot: SnapshotInfo,
+  path: Uint8Array,
+  signal: AbortSignal,
+): Promise<SnapshotEntry> {
   const entry = await store.lookup(snapshot, path, signal);
   if (entry !== undefined) return entry;
   throw new HoldfastError("path_missing", `Snapshot ${snapshot.id.slice(0, 8)} has no ${pathText(path)}`, {

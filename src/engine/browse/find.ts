@@ -31,7 +31,11 @@ export async function* findEntries(
   signal: AbortSignal,
 ): AsyncGenerator<Found, void, undefined> {
   const matches = compileGlob(query.pattern, query.ignoreCase);
-  const search = new Search(store, signal, (entry) => (query.type === undefined || entry.entry.type === query.type) && matches(entry));
+  const search = new Search(
+    store,
+    signal,
+    (entry) => (query.type === undefined || entry.entry.type === query.type) && matches(entry),
+  );
   for (const snapshot of snapshots) {
     const start = await store.lookup(snapshot, query.path, signal);
     if (start === undefined) continue;
@@ -82,10 +86,11 @@ class Search {
         if (this.matches(entry)) hits.push(entry);
         if (entry.entry.type === "directory") folders.push(entry);
       }
-    if (this.#known.size >= REMEMBERED) for (const oldest of this.#known.keys()) {
-      this.#known.delete(oldest);
-      break;
-    }
+    if (this.#known.size >= REMEMBERED)
+      for (const oldest of this.#known.keys()) {
+        this.#known.delete(oldest);
+        break;
+      }
     const found = { hits, folders };
     this.#known.set(key, found);
     return found;
@@ -107,7 +112,7 @@ function globSource(pattern: string): string {
   // A path pattern that does not begin at the root may begin at any folder.
   const whole = pattern.includes("/") && !pattern.startsWith("/") ? `/**/${pattern.replace(/^\*\*\//, "")}` : pattern;
   let source = "";
-  for (let i = 0; i < whole.length; ) {
+  for (let i = 0; i < whole.length;) {
     const rest = whole.slice(i);
     const set = /^\[([!^]?)(\]?[^\]]*)\]/.exec(rest);
     if (rest.startsWith("/**/")) {
@@ -141,7 +146,7 @@ function globSource(pattern: string): string {
 /** A range that runs backwards is its three characters. */
 function setSource(set: string): string {
   const escaped = (char: string): string => char.replace(/[\\\]^[\-&~|()/{}.]/, "\\$&");
-  const chars = [...set];
+  const chars = Array.from(set);
   let source = "";
   for (let i = 0; i < chars.length; i++) {
     const [from, dash, to] = [chars[i] as string, chars[i + 1], chars[i + 2]];
@@ -152,4 +157,3 @@ function setSource(set: string): string {
   }
   return source;
 }
-

@@ -56,7 +56,12 @@ export function tarHeader(entry: TarEntry): Buffer {
   if (records.length === 0) return plain;
   // Readers that do not know pax see a small file of this name.
   const body = hasRawText(entry) ? Buffer.concat([paxRecord("hdrcharset", "BINARY"), ...records]) : Buffer.concat(records);
-  const shown: TarEntry = { path: Buffer.from("PaxHeaders/entry"), type: "file", meta: { ...meta, mode: 0o644, mtimeNs: 0n }, size: body.length };
+  const shown: TarEntry = {
+    path: Buffer.from("PaxHeaders/entry"),
+    type: "file",
+    meta: { ...meta, mode: 0o644, mtimeNs: 0n },
+    size: body.length,
+  };
   return Buffer.concat([header(shown, "x"), body, tarPadding(body.length), plain]);
 }
 
@@ -96,7 +101,13 @@ function octal(block: Buffer, at: number, length: number, value: number): void {
 
 /** `length key=value\n`, where the length counts itself. */
 function paxRecord(key: string | Uint8Array, value: string | Uint8Array): Buffer {
-  const rest = Buffer.concat([Buffer.from(" "), Buffer.from(key as string), Buffer.from("="), Buffer.from(value as string), Buffer.from("\n")]);
+  const rest = Buffer.concat([
+    Buffer.from(" "),
+    Buffer.from(key as string),
+    Buffer.from("="),
+    Buffer.from(value as string),
+    Buffer.from("\n"),
+  ]);
   let length = rest.length + 1;
   while (String(length).length + rest.length > length) length++;
   return Buffer.concat([Buffer.from(String(length)), rest]);

@@ -103,13 +103,16 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
 
   /** Resolves when every file has ended. */
   async drain(): Promise<void> {
-    await this.#until(() => this.#rounds.length === 0 && this.#files.size === 0 && this.#lanes.every((lane) => lane.outstanding === 0));
+    await this.#until(
+      () => this.#rounds.length === 0 && this.#files.size === 0 && this.#lanes.every((lane) => lane.outstanding === 0),
+    );
   }
 
   async #feedRounds(): Promise<void> {
     try {
       for (let round = this.#rounds[0]; round !== undefined; round = this.#rounds[0]) {
-        for (let next = await round.first; next.done !== true; next = await round.batches.next()) await this.#send(round, next.value);
+        for (let next = await round.first; next.done !== true; next = await round.batches.next())
+          await this.#send(round, next.value);
         this.#rounds.shift();
         this.#wake();
       }
@@ -170,14 +173,25 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
         if (message.type === "stopped") resolve();
         else this.#receive(lane, message);
       });
-      worker.on("error", (error) => this.#fail(new HoldfastError("internal", `A restore thread stopped: ${String(error)}`, { cause: error })));
+      worker.on("error", (error) =>
+        this.#fail(new HoldfastError("internal", `A restore thread stopped: ${String(error)}`, { cause: error })),
+      );
       worker.on("exit", () => {
         resolve();
         this.#fail(new HoldfastError("internal", "A restore thread ended before its work was done"));
       });
       const { mode, destination, token, uid, umask } = this.#setup;
       const { decoderModule, decoderSetup } = this.#feed;
-      worker.postMessage({ type: "setup", mode, destination, decoderModule, decoderSetup, token: `${token}${i}`, uid, umask } satisfies ToThread);
+      worker.postMessage({
+        type: "setup",
+        mode,
+        destination,
+        decoderModule,
+        decoderSetup,
+        token: `${token}${i}`,
+        uid,
+        umask,
+      } satisfies ToThread);
       this.#lanes.push(lane);
     }
   }

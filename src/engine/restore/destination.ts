@@ -45,9 +45,13 @@ export function checkRequest(request: RestoreRequest): void {
     });
   if (!request.delete) return;
   if (live && request.roots === undefined)
-    throw new HoldfastError("restore_refused", "The paths of the source are unknown, so nothing can be deleted beside what is restored", {
-      hint: "Restore without --delete, or into another folder with --to.",
-    });
+    throw new HoldfastError(
+      "restore_refused",
+      "The paths of the source are unknown, so nothing can be deleted beside what is restored",
+      {
+        hint: "Restore without --delete, or into another folder with --to.",
+      },
+    );
   if (request.snapshot.unreadableCount > request.snapshot.unreadable.length)
     throw new HoldfastError(
       "restore_refused",
@@ -82,10 +86,14 @@ export function makeDestination(path: Uint8Array, mode: number): { readonly fd: 
   try {
     mkdirSync(Buffer.from(path), { recursive: true, mode });
   } catch (error) {
-    throw new HoldfastError("restore_failed", `The folder ${pathText(path)} cannot be made (${errnoOf(error) ?? String(error)})`, {
-      hint: "Check the permissions of the folder above it, and that its file system may be written.",
-      cause: error,
-    });
+    throw new HoldfastError(
+      "restore_failed",
+      `The folder ${pathText(path)} cannot be made (${errnoOf(error) ?? String(error)})`,
+      {
+        hint: "Check the permissions of the folder above it, and that its file system may be written.",
+        cause: error,
+      },
+    );
   }
   const fd = openDestination(path);
   if (fd === undefined) throw new HoldfastError("restore_failed", `The folder ${pathText(path)} was removed while it was made`);

@@ -47,7 +47,7 @@ export class Directories implements Disposable {
     let fd: number | undefined;
     while (cut > 0 && (fd = this.#open.get(path.slice(0, cut))) === undefined) cut = path.lastIndexOf("/", cut - 1);
     fd ??= this.#top;
-    for (let start = cut < 0 ? 0 : cut + 1; start <= path.length; ) {
+    for (let start = cut < 0 ? 0 : cut + 1; start <= path.length;) {
       const slash = path.indexOf("/", start);
       const end = slash < 0 ? path.length : slash;
       const next = openAt(fd, rawBytes(path.slice(start, end)), OPEN_DIRECTORY);

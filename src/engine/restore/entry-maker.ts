@@ -70,13 +70,15 @@ export class EntryMaker {
     linkAt(fromFd, rawBytes(from.name), toFd, temporary);
     try {
       renameAt(toFd, temporary, toFd, rawBytes(to.name));
-    } finally {
+    } catch (error) {
+      unlinkAt(toFd, temporary);
+      throw error;
+    }
+    try {
       // Renaming one name of a file over another name of it does nothing, and leaves both.
-      try {
-        unlinkAt(toFd, temporary);
-      } catch (error) {
-        if (errnoOf(error) !== "ENOENT") throw error;
-      }
+      unlinkAt(toFd, temporary);
+    } catch (error) {
+      if (errnoOf(error) !== "ENOENT") throw error;
     }
   }
 
@@ -94,7 +96,12 @@ export class EntryMaker {
       // Somebody put something else there: it is not ours to change.
       if (format !== formatBits(entry.type)) throw Object.assign(new Error("it was replaced"), { code: "EEXIST" });
       const xattrs = currentXattrs(pathBelow(dirFd, name));
-      setEntryMetadata({ fd, dirFd, name, format }, entry.meta, { uid: stat.uid, gid: stat.gid, mode: stat.mode & 0o7777, xattrs }, lose);
+      setEntryMetadata(
+        { fd, dirFd, name, format },
+        entry.meta,
+        { uid: stat.uid, gid: stat.gid, mode: stat.mode & 0o7777, xattrs },
+        lose,
+      );
     } finally {
       closeSync(fd);
     }

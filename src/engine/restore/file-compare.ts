@@ -74,7 +74,7 @@ export class ComparingFile {
 
 /** What two ascending lists of ranges have in common. */
 function* overlaps(a: readonly Extent[], b: readonly Extent[]): Generator<Extent, void, undefined> {
-  for (let i = 0, j = 0; i < a.length && j < b.length; ) {
+  for (let i = 0, j = 0; i < a.length && j < b.length;) {
     const [x, y] = [a[i] as Extent, b[j] as Extent];
     const start = Math.max(x.offset, y.offset);
     const end = Math.min(x.offset + x.length, y.offset + y.length);

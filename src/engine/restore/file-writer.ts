@@ -95,7 +95,7 @@ export class FileWriter {
   }
 
   write(file: WritingFile, offset: number, bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; ) at += writeSync(file.fd, bytes, at, bytes.length - at, offset + at);
+    for (let at = 0; at < bytes.length;) at += writeSync(file.fd, bytes, at, bytes.length - at, offset + at);
     file.end = Math.max(file.end, offset + bytes.length);
   }
 
@@ -191,7 +191,10 @@ export function entryError(error: unknown, shown: string, what: string): Holdfas
       cause: error,
     });
   return new HoldfastError("restore_failed", `${shown} ${what} (${code})`, {
-    hint: code === "EACCES" || code === "EPERM" ? "Restore as a user who may write there." : "The other entries were restored; run it again for this one.",
+    hint:
+      code === "EACCES" || code === "EPERM"
+        ? "Restore as a user who may write there."
+        : "The other entries were restored; run it again for this one.",
     cause: error,
     data: { path: shown, reason: code },
   });

@@ -1,5 +1,8 @@
 import type { Entry } from "../../sources/source.ts";
 
+/** Another name of the file is under way. */
+export const WAIT: unique symbol = Symbol("wait");
+
 interface Group<Waiting> {
   /** Path of a name that is there and right. */
   first: string | undefined;
@@ -24,8 +27,8 @@ export interface LinkWork<Waiting> {
 export class HardLinks<Waiting> {
   readonly #groups = new Map<string, Group<Waiting>>();
 
-  /** The path to link to; `wait` when another name is under way (`waiting` is kept); undefined: restore it by itself. */
-  claim(entry: Entry, path: string, waiting: Waiting): string | "wait" | undefined {
+  /** The path to link to; `WAIT` when another name is under way (`waiting` is kept); undefined: restore it by itself. */
+  claim(entry: Entry, path: string, waiting: Waiting): string | typeof WAIT | undefined {
     const key = keyOf(entry);
     if (key === undefined) return undefined;
     const group = this.#groups.get(key);
@@ -40,7 +43,7 @@ export class HardLinks<Waiting> {
       return first;
     }
     group.waiting.push(waiting);
-    return "wait";
+    return WAIT;
   }
 
   /** A name exists that was right before. */

@@ -76,4 +76,3 @@ export interface BatchResults {
   readonly losses: readonly { readonly file: number; readonly what: string; readonly reason: string }[];
   readonly bytes: number;
 }
-

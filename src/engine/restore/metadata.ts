@@ -100,7 +100,9 @@ function apply(handle: Handle, meta: RestoredMeta, current: CurrentMeta, isLink:
   }
   const changes = current.xattrs === undefined ? meta.xattrs : xattrChanges(current.xattrs, meta.xattrs);
   for (const { name, value } of changes)
-    attempt(pathText(name), lose, () => (value === undefined ? removeXattr(handle.xattrTarget, name) : setXattr(handle.xattrTarget, name, value)));
+    attempt(pathText(name), lose, () =>
+      value === undefined ? removeXattr(handle.xattrTarget, name) : setXattr(handle.xattrTarget, name, value),
+    );
   // An ACL changes permission bits, and a change of owner may.
   if (!isLink && (mode !== current.mode || chowned || changes.length > 0)) attempt("mode", lose, () => handle.chmod(mode));
   attempt("times", lose, () => handle.setTimes(meta.mtimeNs));

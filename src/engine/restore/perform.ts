@@ -7,7 +7,7 @@ import { Directories, splitPath } from "./directories.ts";
 import { ContentPipeline, type PipelineFile } from "./content-pipeline.ts";
 import { EntryMaker } from "./entry-maker.ts";
 import { entryError, fatalError, FileWriter, type WritingFile } from "./file-writer.ts";
-import { HardLinks } from "./hard-links.ts";
+import { HardLinks, WAIT } from "./hard-links.ts";
 import { planRestore, wantedEntry } from "./plan.ts";
 import { ReportBuilder } from "./report.ts";
 import { removeTree } from "./remove-tree.ts";
@@ -15,7 +15,7 @@ import type { EnterAction, EntryAction, PerformOptions, RestoreAction, RestoreRe
 import { checkReadable, compareRestored } from "./verify.ts";
 
 /** Files handed to the threads together. */
-const ROUND_FILES = 8192;
+const ROUND_FILES = 4096;
 /** Damaged files that may wait for their second attempt while others go on. */
 const SLOW_FILES = 256;
 
@@ -187,7 +187,7 @@ class Performer implements AsyncDisposable {
       return;
     }
     const first = this.#links.claim(action.entry.entry, action.path, { action, folder });
-    if (first === "wait") return;
+    if (first === WAIT) return;
     if (first === undefined) this.#make(action, folder);
     else this.#link(first, action, folder);
   }
@@ -196,7 +196,14 @@ class Performer implements AsyncDisposable {
   #make(action: EntryAction, folder: Folder): void {
     if (action.entry.entry.type === "file") {
       const { name } = splitPath(action.path);
-      this.#round.push({ entry: action.entry, folder: folder.path, name, mustCreate: this.#mustCreate(action), action, inFolder: folder });
+      this.#round.push({
+        entry: action.entry,
+        folder: folder.path,
+        name,
+        mustCreate: this.#mustCreate(action),
+        action,
+        inFolder: folder,
+      });
     } else
       this.#attempt(action, folder, () =>
         this.#maker.makeSpecial(action.path, action.entry.entry, this.#mustCreate(action), this.#lose(action.path)),

@@ -34,7 +34,10 @@ export interface PlanSummary {
  * looked at when its turn comes, and memory is bounded by the current path. Rejects with `path_missing`,
  * `confirmation_required` or `restore_refused`.
  */
-export async function* planRestore(request: RestoreRequest, signal: AbortSignal): AsyncGenerator<readonly RestoreAction[], void, undefined> {
+export async function* planRestore(
+  request: RestoreRequest,
+  signal: AbortSignal,
+): AsyncGenerator<readonly RestoreAction[], void, undefined> {
   checkRequest(request);
   const top = openDestination(destinationPath(request));
   using live = top === undefined ? undefined : new Directories(top);
@@ -42,7 +45,10 @@ export async function* planRestore(request: RestoreRequest, signal: AbortSignal)
 }
 
 /** The entry that `request` names. Rejects with `path_missing`. */
-export async function wantedEntry(request: Pick<RestoreRequest, "store" | "snapshot" | "path">, signal: AbortSignal): Promise<SnapshotEntry> {
+export async function wantedEntry(
+  request: Pick<RestoreRequest, "store" | "snapshot" | "path">,
+  signal: AbortSignal,
+): Promise<SnapshotEntry> {
   const { store, snapshot, path } = request;
   const wanted = await store.lookup(snapshot, path, signal);
   if (wanted !== undefined) return wanted;
@@ -74,12 +80,19 @@ export async function summarisePlan(
 }
 
 /** Live paths (absolute, raw) that the restore replaces, deletes or changes: what a safety snapshot must hold. */
-export async function* touchedPaths(request: RestoreRequest, signal: AbortSignal): AsyncGenerator<readonly Buffer[], void, undefined> {
+export async function* touchedPaths(
+  request: RestoreRequest,
+  signal: AbortSignal,
+): AsyncGenerator<readonly Buffer[], void, undefined> {
   const top = destinationPath(request);
   const prefix = top.at(-1) === 0x2f ? top : Buffer.concat([top, Buffer.from("/")]);
   for await (const actions of planRestore(request, signal)) {
     const touched = actions.filter(
-      (action) => action.act === "replace" || action.act === "metadata" || action.act === "delete" || (action.act === "enter" && action.replaces),
+      (action) =>
+        action.act === "replace" ||
+        action.act === "metadata" ||
+        action.act === "delete" ||
+        (action.act === "enter" && action.replaces),
     );
     if (touched.length > 0) yield touched.map((action) => Buffer.concat([prefix, rawBytes(action.path)]));
   }
@@ -133,7 +146,11 @@ class Planner {
     this.#signal = signal;
     this.#include = compileExclude(request.include);
     this.#exclude = compileExclude(request.exclude);
-    this.#roots = request.roots?.map((root) => Buffer.from(root).toString("latin1").replace(/^\/+|\/+$/g, ""));
+    this.#roots = request.roots?.map((root) =>
+      Buffer.from(root)
+        .toString("latin1")
+        .replace(/^\/+|\/+$/g, ""),
+    );
     this.#protected = protectedPaths(request);
     this.#unreadable = new Set(request.snapshot.unreadable.map(({ path }) => path));
   }
@@ -166,7 +183,8 @@ class Planner {
     const isFolder = wanted.entry.type === "directory";
     if (destination.kind === "folder") {
       const origin = originOf(wanted);
-      if (isFolder) this.#push(wanted, "", origin, this.#live === undefined ? undefined : ROOT_EXISTS, { way: this.#isWay(origin) });
+      if (isFolder)
+        this.#push(wanted, "", origin, this.#live === undefined ? undefined : ROOT_EXISTS, { way: this.#isWay(origin) });
       else this.#pushOne(undefined, "", splitPath(origin).parent, wanted, this.#live !== undefined);
       return;
     }
@@ -199,7 +217,13 @@ class Planner {
   }
 
   /** A folder of which at most one entry is restored. */
-  #pushOne(entry: SnapshotEntry | undefined, path: string, origin: string, child: SnapshotEntry | undefined, exists: boolean): void {
+  #pushOne(
+    entry: SnapshotEntry | undefined,
+    path: string,
+    origin: string,
+    child: SnapshotEntry | undefined,
+    exists: boolean,
+  ): void {
     this.#stack.push({
       entry,
       path,
@@ -273,15 +297,21 @@ class Planner {
   }
 
   #visitEntry(frame: Frame, entry: SnapshotEntry, path: string, name: string, stat: PosixStat | undefined): void {
-    const verdict = decide(entry.entry, stat === undefined ? undefined : this.#liveEntry(frame.path, name, stat), this.#request.overwrite);
+    const verdict = decide(
+      entry.entry,
+      stat === undefined ? undefined : this.#liveEntry(frame.path, name, stat),
+      this.#request.overwrite,
+    );
     if (verdict.act === "conflict" && stat !== undefined) {
-      const removable = this.#request.overwrite === "always" && !this.#isProtected(path) && (this.#request.delete || this.#isEmpty(path));
+      const removable =
+        this.#request.overwrite === "always" && !this.#isProtected(path) && (this.#request.delete || this.#isEmpty(path));
       if (!removable) this.#conflict(path, stat, "file");
       else this.#emit({ act: "replace", path, entry, equal: false, removesFolder: true });
       return;
     }
     const act = verdict.act === "conflict" ? "keep" : verdict.act;
-    if (act === "replace" && this.#isProtected(path)) this.#emit({ act: "keep", path, entry, equal: false, removesFolder: false });
+    if (act === "replace" && this.#isProtected(path))
+      this.#emit({ act: "keep", path, entry, equal: false, removesFolder: false });
     else this.#emit({ act, path, entry, equal: verdict.equal, removesFolder: false });
   }
 
@@ -318,7 +348,8 @@ class Planner {
       nextName: 0,
     };
     this.#stack.push(frame);
-    if (this.#request.delete && included && exists && !how.way && entry.entry.unreadable !== true) frame.names = this.#namesToClean(frame);
+    if (this.#request.delete && included && exists && !how.way && entry.entry.unreadable !== true)
+      frame.names = this.#namesToClean(frame);
     // Without a filter even an empty folder is restored; with one, folders come with what is chosen in them.
     if (included) this.#need();
   }
@@ -379,12 +410,16 @@ class Planner {
   #conflict(path: string, stat: PosixStat, wanted: "folder" | "file"): void {
     this.#need();
     const shown = shownPath(this.#request, path);
-    const what = (stat.mode & constants.S_IFMT) === constants.S_IFLNK ? "a symbolic link" : wanted === "folder" ? "a file" : "a folder";
+    const what =
+      (stat.mode & constants.S_IFMT) === constants.S_IFLNK ? "a symbolic link" : wanted === "folder" ? "a file" : "a folder";
     const hint =
       wanted === "folder"
         ? "Move it away, or replace such files with --overwrite always. A link on the way to the source always stays: restore with --to its real path."
         : "Move it away, or remove it with --overwrite always --delete.";
-    const error = new HoldfastError("restore_conflict", `${shown} is ${what} where the snapshot has a ${wanted}`, { hint, data: { path: shown } });
+    const error = new HoldfastError("restore_conflict", `${shown} is ${what} where the snapshot has a ${wanted}`, {
+      hint,
+      data: { path: shown },
+    });
     this.#out.push({ act: "conflict", path, error });
   }
 

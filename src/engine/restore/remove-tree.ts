@@ -46,7 +46,9 @@ export function* removeTree(dirFd: number, name: string): Generator<void, void, 
         const now = statFd(fd);
         // Somebody moved the folder while it was emptied: what is above it now is not ours to touch.
         if (now.inode !== above.inode || now.device !== above.device)
-          throw new HoldfastError("restore_refused", `A folder was moved while it was deleted`, { hint: "Run the restore again." });
+          throw new HoldfastError("restore_refused", `A folder was moved while it was deleted`, {
+            hint: "Run the restore again.",
+          });
         gone(() => unlinkAt(fd, rawBytes(top.name), { directory: true }));
       } else {
         const found = gone(() => statAt(fd, rawBytes(child)));
@@ -74,7 +76,9 @@ function level(fd: number, name: string): Level {
 }
 
 function mounted(name: string): HoldfastError {
-  return new HoldfastError("restore_refused", `${name} is a mount point and is not deleted`, { hint: "Unmount it first if it should go." });
+  return new HoldfastError("restore_refused", `${name} is a mount point and is not deleted`, {
+    hint: "Unmount it first if it should go.",
+  });
 }
 
 /** The result of `act`, or undefined when what it concerns has vanished. */

@@ -5,7 +5,14 @@ import type { SnapshotEntry } from "../../formats/format.ts";
 import { shownPath } from "./destination.ts";
 import { rawBytes } from "./directories.ts";
 import { contentBytes } from "./plan.ts";
-import { MAX_LISTED, type EntryAction, type RestoreLoss, type RestoreProblem, type RestoreReport, type RestoreRequest } from "./restore.ts";
+import {
+  MAX_LISTED,
+  type EntryAction,
+  type RestoreLoss,
+  type RestoreProblem,
+  type RestoreReport,
+  type RestoreRequest,
+} from "./restore.ts";
 
 const PROGRESS_MS = 200;
 

@@ -54,7 +54,7 @@ class WriteSink implements Sink {
   }
 
   stop(): void {
-    for (const file of [...this.#open.keys()]) this.drop(file);
+    for (const file of this.#open.keys()) this.drop(file);
   }
 }
 
@@ -87,7 +87,11 @@ class CompareSink implements Sink {
 
 const CHECK_SINK: Sink = { begin: () => undefined, piece: () => undefined, finish: () => undefined, drop: () => undefined };
 
-const WHAT: Readonly<Record<ThreadMode, string>> = { write: "could not be restored", compare: "differs from the snapshot", check: "cannot be read" };
+const WHAT: Readonly<Record<ThreadMode, string>> = {
+  write: "could not be restored",
+  compare: "differs from the snapshot",
+  check: "cannot be read",
+};
 
 let mode: ThreadMode = "check";
 let sink: Sink = CHECK_SINK;
@@ -130,7 +134,9 @@ function process(message: ContentMessage): BatchResults {
       if (fatal !== undefined) throw fatal;
       const wire =
         error instanceof HoldfastError && error.code === "verify_failed"
-          ? new HoldfastError("verify_failed", `${shown(path)} differs from the snapshot: ${error.message}`, { data: { path: shown(path) } })
+          ? new HoldfastError("verify_failed", `${shown(path)} differs from the snapshot: ${error.message}`, {
+              data: { path: shown(path) },
+            })
           : entryError(error, shown(path), WHAT[mode]);
       fail(file);
       problems.push({ file, error: wire.toWire() });
@@ -192,7 +198,10 @@ function* readTasks(tasks: FileTasks): Generator<TaskItem, void, undefined> {
     };
     const folder = tasks.folders[tasks.folder[i] as number] as string;
     const mustCreate = (tasks.flags[i] as number) === 1;
-    yield { task: { folder, name: names[i] as string, meta, size: tasks.sizes[i] as number, mustCreate }, extents: extents.get(i) };
+    yield {
+      task: { folder, name: names[i] as string, meta, size: tasks.sizes[i] as number, mustCreate },
+      extents: extents.get(i),
+    };
   }
 }
 

@@ -9,7 +9,7 @@ import type { ReportBuilder } from "./report.ts";
 import type { EntryAction, RestoreAction, RestoreRequest } from "./restore.ts";
 import type { ThreadMode } from "./messages.ts";
 
-const ROUND_FILES = 8192;
+const ROUND_FILES = 4096;
 
 interface CheckedFile extends PipelineFile {
   readonly path: string;
@@ -35,10 +35,14 @@ export async function checkReadable(request: RestoreRequest, report: ReportBuild
   });
   const count = report.problemCount - before;
   if (count === 0) return;
-  throw new HoldfastError("restore_refused", `${count} entries of snapshot ${request.snapshot.id.slice(0, 8)} cannot be read; nothing was restored`, {
-    hint: "Restore without --verify-first to get the rest, or choose another target or snapshot.",
-    data: { count, folders: damaged, problems: report.finish().problems },
-  });
+  throw new HoldfastError(
+    "restore_refused",
+    `${count} entries of snapshot ${request.snapshot.id.slice(0, 8)} cannot be read; nothing was restored`,
+    {
+      hint: "Restore without --verify-first to get the rest, or choose another target or snapshot.",
+      data: { count, folders: damaged, problems: report.finish().problems },
+    },
+  );
 }
 
 /**
@@ -52,7 +56,8 @@ export async function compareRestored(request: RestoreRequest, report: ReportBui
   const again: RestoreRequest = { ...request, overwrite: lenient ? request.overwrite : "if-changed", delete: false };
   await throughThreads(again, "compare", signal, {
     actions: planRestore(again, signal),
-    choose: (action): action is EntryAction => "entry" in action && action.act !== "enter" && action.entry.entry.type === "file" && (action.equal || !lenient),
+    choose: (action): action is EntryAction =>
+      "entry" in action && action.act !== "enter" && action.entry.entry.type === "file" && (action.equal || !lenient),
     report,
     each: () => undefined,
   });
@@ -97,7 +102,13 @@ async function throughThreads(request: RestoreRequest, mode: ThreadMode, signal:
 }
 
 /** Another copy of the content may be good. */
-async function checkSlowly(request: RestoreRequest, mode: ThreadMode, file: CheckedFile, report: ReportBuilder, signal: AbortSignal): Promise<void> {
+async function checkSlowly(
+  request: RestoreRequest,
+  mode: ThreadMode,
+  file: CheckedFile,
+  report: ReportBuilder,
+  signal: AbortSignal,
+): Promise<void> {
   const shown = shownPath(request, file.path);
   let comparing: ComparingFile | undefined;
   try {

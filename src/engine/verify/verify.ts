@@ -57,7 +57,13 @@ export async function verifySnapshots(
       (await store.snapshots({ signal: context.signal })).filter(({ id }) => snapshots.length === 0 || snapshots.includes(id)).map(({ job }) => job),
     ),
   ];
-  await store.noteVerification(concerned, snapshots, report, context.signal);
+  try {
+    await store.noteVerification(concerned, snapshots, report, context.signal);
+  } catch (error) {
+    context.signal.throwIfAborted();
+    // A target that cannot be written to can still be verified; only the plan will not know of it.
+    context.onMessage("warn", `${target}: the result could not be noted there: ${error instanceof Error ? error.message : String(error)}`);
+  }
   if (report.ok) return { ...report, error: undefined };
   const error = new HoldfastError("verify_failed", `Target ${target} has ${report.damage.length} damaged objects`, {
     hint: "`holdfast repair` marks what is unreadable, so that the next backup stores it again; what the source no longer has comes from another target.",

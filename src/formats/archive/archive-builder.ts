@@ -3,10 +3,11 @@ import { ByteWriter } from "../../codec/binary.ts";
 import { HoldfastError } from "../../base/errors.ts";
 import { pathText } from "../../base/path-text.ts";
 import type { Entry, EntryMeta, Extent } from "../../sources/source.ts";
-import { dataLength, digestText, isName, PIECE_BYTES, writeRecord, type EntryRecord, type FileData } from "./entry-record.ts";
+import { digestText, isName, writeRecord, type EntryRecord } from "./entry-record.ts";
+import { FileWriter } from "./file-writer.ts";
 import type { NodeRef } from "./manifest.ts";
 import type { PartStream } from "./part-stream.ts";
-import { BLOCK_BYTES, END_OF_TAR, padding, patchSize, sparseMap, tarHeader, type TarType } from "./tar-header.ts";
+import { END_OF_TAR, tarHeader, type TarType } from "./tar-header.ts";
 
 /** A node of the index is closed here, so that one directory of a million entries is read in pieces. */
 const NODE_BYTES = 2 ** 20;
@@ -67,8 +68,17 @@ export class ArchiveBuilder {
   enter(entry: Entry): void {
     this.counts.directories++;
     const path = this.#stack.length === 0 ? Buffer.alloc(0) : this.#pathOf(entry);
-    if (path.length > 0) this.tar.write(tarHeader({ path: Buffer.concat([path, SLASH]), type: "directory", meta: entry.meta, size: 0 }));
-    this.#stack.push({ entry, path, records: new ByteWriter(256), count: 0, nodes: [], digest: createHash("sha256"), last: undefined });
+    if (path.length > 0)
+      this.tar.write(tarHeader({ path: Buffer.concat([path, SLASH]), type: "directory", meta: entry.meta, size: 0 }));
+    this.#stack.push({
+      entry,
+      path,
+      records: new ByteWriter(256),
+      count: 0,
+      nodes: [],
+      digest: createHash("sha256"),
+      last: undefined,
+    });
   }
 
   leave(): void {
@@ -113,7 +123,8 @@ export class ArchiveBuilder {
   linkedFile(entry: Entry): boolean {
     const known = this.#linked.get(linkKey(entry.meta));
     const path = this.#pathOf(entry);
-    if (known?.record.file === undefined || known.record.size !== entry.size || known.record.meta.ctimeNs !== entry.meta.ctimeNs) return false;
+    if (known?.record.file === undefined || known.record.size !== entry.size || known.record.meta.ctimeNs !== entry.meta.ctimeNs)
+      return false;
     if (!this.#anotherName(path, { ...known.record, name: entry.name })) return false;
     this.counts.files++;
     this.counts.sourceBytes += entry.size;
@@ -183,7 +194,8 @@ export class ArchiveBuilder {
   #anotherName(path: Buffer, record: EntryRecord): boolean {
     const key = linkKey(record.meta);
     const known = this.#linked.get(key);
-    if (known === undefined || known.record.type !== record.type || known.record.meta.ctimeNs !== record.meta.ctimeNs) return false;
+    if (known === undefined || known.record.type !== record.type || known.record.meta.ctimeNs !== record.meta.ctimeNs)
+      return false;
     this.tar.write(tarHeader({ path, type: "link", meta: record.meta, size: 0, linkPath: known.path }));
     this.#add(record);
     if (--known.namesLeft === 0) this.#linked.delete(key);
@@ -196,123 +208,7 @@ export class ArchiveBuilder {
   }
 }
 
-/** One file on its way into a tar: header, data, padding. */
-export class FileWriter {
-  readonly path: Buffer;
-  readonly meta: EntryMeta;
-  readonly #tar: PartStream;
-  readonly #extents: readonly Extent[] | undefined;
-  readonly #size: number;
-  readonly #start: number;
-  readonly #header: Buffer;
-  /** Bytes between header and data: the map of a sparse file. */
-  readonly #mapBytes: number;
-  readonly #position: number;
-  readonly #hashes: Buffer[] = [];
-  #piece = createHash("sha256");
-  #pieceBytes = 0;
-  #written = 0;
-
-  constructor(tar: PartStream, path: Buffer, meta: EntryMeta, size: number, extents: readonly Extent[] | undefined) {
-    this.#tar = tar;
-    this.path = path;
-    this.meta = meta;
-    this.#extents = extents;
-    this.#size = size;
-    this.#start = tar.position;
-    const map = extents === undefined ? undefined : sparseMap(extents, size);
-    this.#mapBytes = map?.length ?? 0;
-    const header = tarHeader({
-      path: map === undefined ? path : Buffer.concat([SPARSE_FOLDER, path]).subarray(0, 99),
-      type: "file",
-      meta,
-      size: this.#mapBytes + dataLength(size, extents),
-      sparse: map === undefined ? undefined : { size, path },
-    });
-    tar.write(header.subarray(0, -BLOCK_BYTES));
-    // The place is written over until the file ends; only then is its true size known.
-    this.#header = tar.writeHeld(header.subarray(-BLOCK_BYTES));
-    if (map !== undefined) tar.write(map);
-    this.#position = tar.position;
-  }
-
-  /** Data bytes so far. */
-  get written(): number {
-    return this.#written;
-  }
-
-  /** Memory to put the next data into. */
-  room(): Buffer {
-    return this.#tar.room();
-  }
-
-  /** Takes over `length` bytes that were put into `room()`. */
-  advance(length: number): void {
-    const bytes = this.#tar.room().subarray(0, length);
-    for (let at = 0; at < length; ) {
-      const take = Math.min(length - at, PIECE_BYTES - this.#pieceBytes);
-      this.#piece.update(bytes.subarray(at, at + take));
-      this.#pieceBytes += take;
-      at += take;
-      if (this.#pieceBytes === PIECE_BYTES) this.#closePiece();
-    }
-    this.#written += length;
-    this.#tar.advance(length);
-  }
-
-  write(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; ) {
-      const room = this.room();
-      const length = Math.min(room.length, bytes.length - at);
-      room.set(bytes.subarray(at, at + length));
-      this.advance(length);
-      at += length;
-    }
-  }
-
-  /** Takes the file out of the archive again; false when part of it has been handed out. */
-  undo(): boolean {
-    const undone = this.#tar.rewind(this.#start);
-    this.#tar.release();
-    return undone;
-  }
-
-  /** Leaves what was written in the tar, as a shorter file that the index does not know. */
-  abandon(): void {
-    if (!this.undo()) this.finish();
-  }
-
-  /** Completes the file as long as it is. A sparse one that ended early is filled up with zeros, for its map is written. */
-  finish(): { readonly size: number; readonly data: FileData } {
-    if (this.#extents !== undefined) this.#fillUp(dataLength(this.#size, this.#extents) - this.#written);
-    if (this.#pieceBytes > 0) this.#closePiece();
-    patchSize(this.#header, this.#mapBytes + this.#written);
-    this.#tar.release();
-    this.#tar.write(padding(this.#written));
-    const size = this.#extents === undefined ? this.#written : this.#size;
-    return { size, data: { position: this.#position, extents: this.#extents, hashes: Buffer.concat(this.#hashes) } };
-  }
-
-  #fillUp(missing: number): void {
-    while (missing > 0) {
-      const length = Math.min(missing, this.room().length);
-      this.room().fill(0, 0, length);
-      this.advance(length);
-      missing -= length;
-    }
-  }
-
-  #closePiece(): void {
-    this.#hashes.push(this.#piece.digest());
-    this.#piece = createHash("sha256");
-    this.#pieceBytes = 0;
-  }
-}
-
 const SLASH = Buffer.from("/");
-/** Where a program that does not know sparse files puts the map with the data, as GNU tar does. */
-const SPARSE_FOLDER = Buffer.from("GNUSparseFile.0/");
-
 function linkKey({ device, inode }: EntryMeta): string {
   return `${device}:${inode}`;
 }

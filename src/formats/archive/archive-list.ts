@@ -26,7 +26,11 @@ export async function listArchives(target: Target, signal?: AbortSignal): Promis
 }
 
 /** A listed archive's manifest; undefined when it has vanished meanwhile. */
-export async function readManifest(target: Target, { uid, manifest }: ListedArchive, signal?: AbortSignal): Promise<Manifest | undefined> {
+export async function readManifest(
+  target: Target,
+  { uid, manifest }: ListedArchive,
+  signal?: AbortSignal,
+): Promise<Manifest | undefined> {
   try {
     return decodeManifest(await target.get(manifestName(uid), { signal }), uid, manifest?.modifiedMs);
   } catch (error) {

@@ -28,13 +28,21 @@ export async function putNote(
   return name;
 }
 
-export function verificationMembers(jobs: readonly string[], snapshots: readonly SnapshotId[], report: VerifyReport): Readonly<Record<string, unknown>> {
+export function verificationMembers(
+  jobs: readonly string[],
+  snapshots: readonly SnapshotId[],
+  report: VerifyReport,
+): Readonly<Record<string, unknown>> {
   const { ok, level, checks, bytesRead } = report;
   return { jobs, snapshots, ok, level, checks, damage: report.damage.slice(0, 100), bytesRead };
 }
 
 /** Every note, oldest first. A damaged one goes to `onDamaged`; types of later versions are left out. */
-export async function readNotes(target: Target, onDamaged: (name: string, error: HoldfastError) => void, signal?: AbortSignal): Promise<ArchiveNote[]> {
+export async function readNotes(
+  target: Target,
+  onDamaged: (name: string, error: HoldfastError) => void,
+  signal?: AbortSignal,
+): Promise<ArchiveNote[]> {
   const notes: ArchiveNote[] = [];
   const stats = (await target.list(NOTES, { signal })).filter(({ name }) => /^notes\/[0-9a-f]{32}\.json$/.test(name));
   await inParallel(stats, READS, async ({ name }) => {

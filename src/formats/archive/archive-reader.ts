@@ -76,7 +76,8 @@ export class ArchiveReader {
 
   async *list(directory: SnapshotEntry, signal?: AbortSignal): AsyncGenerator<readonly SnapshotEntry[], void, undefined> {
     const ref = directory.ref as ArchiveRef;
-    if (ref === undefined || !("nodes" in ref)) throw new HoldfastError("unsupported", `${pathText(directory.path)} is no directory of an archive`);
+    if (ref === undefined || !("nodes" in ref))
+      throw new HoldfastError("unsupported", `${pathText(directory.path)} is no directory of an archive`);
     const archive = await this.open(ref.archive);
     let last: Uint8Array | undefined;
     for (const node of ref.nodes) {
@@ -84,7 +85,10 @@ export class ArchiveReader {
       const records = await nodeOf(archive, node, false);
       const first = records[0];
       if (first !== undefined && last !== undefined && Buffer.compare(last, first.name) >= 0)
-        throw new HoldfastError("object_malformed", `The entry index of archive ${ref.archive} is malformed: ${pathText(directory.path)} is not in order`);
+        throw new HoldfastError(
+          "object_malformed",
+          `The entry index of archive ${ref.archive} is malformed: ${pathText(directory.path)} is not in order`,
+        );
       last = records.at(-1)?.name;
       for (let at = 0; at < records.length; at += LIST_BATCH)
         yield records.slice(at, at + LIST_BATCH).map((record) => entryOf(ref.archive, directory.path, record));
@@ -96,7 +100,8 @@ export class ArchiveReader {
     const archive = await this.open(data.archive);
     const { size } = file.entry;
     let position = 0;
-    const fetch = async (piece: Piece): Promise<Uint8Array> => checkPiece(await archive.tar.read(piece.position, piece.length, signal), piece, file.path);
+    const fetch = async (piece: Piece): Promise<Uint8Array> =>
+      checkPiece(await archive.tar.read(piece.position, piece.length, signal), piece, file.path);
     let next = nextPiece(data, 0);
     let ahead = next === undefined ? undefined : fetch(next);
     try {
@@ -136,7 +141,9 @@ async function openArchive(target: Target, uid: SnapshotId): Promise<OpenArchive
     bytes = await target.get(name);
   } catch (error) {
     if (error instanceof HoldfastError && error.code === "target_missing_object")
-      throw new HoldfastError("snapshot_missing", `There is no archive ${uid} on this target`, { hint: "`holdfast snapshots` lists what is there." });
+      throw new HoldfastError("snapshot_missing", `There is no archive ${uid} on this target`, {
+        hint: "`holdfast snapshots` lists what is there.",
+      });
     throw error;
   }
   const manifest = decodeManifest(bytes, uid, undefined);
@@ -151,9 +158,13 @@ async function openArchive(target: Target, uid: SnapshotId): Promise<OpenArchive
 async function nodeOf({ uid, manifest, entries }: OpenArchive, node: NodeRef, isRoot: boolean): Promise<EntryRecord[]> {
   const bytes = await entries.read(node.offset, node.length);
   if (Buffer.compare(createHash("sha256").update(bytes).digest(), node.sha256) !== 0)
-    throw new HoldfastError("object_damaged", `The entry index of archive ${uid} is damaged: bytes ${node.offset} to ${node.offset + node.length} have another SHA-256`, {
-      hint: "`holdfast verify` lists what is damaged. The tar itself may be whole: its parts can be joined and read without the index.",
-    });
+    throw new HoldfastError(
+      "object_damaged",
+      `The entry index of archive ${uid} is damaged: bytes ${node.offset} to ${node.offset + node.length} have another SHA-256`,
+      {
+        hint: "`holdfast verify` lists what is damaged. The tar itself may be whole: its parts can be joined and read without the index.",
+      },
+    );
   const sizes = { tarBytes: totalBytes(manifest.tar), entriesBytes: totalBytes(manifest.entries) };
   return readNode(bytes, sizes, isRoot, `The entry index of archive ${uid}`);
 }
@@ -175,7 +186,11 @@ function entryOf(archive: SnapshotId, parent: Uint8Array, record: EntryRecord): 
   path[start] = 0x2f;
   path.set(name, start + 1);
   const ref: ArchiveRef =
-    file !== undefined ? { archive, position: file.position, hashes: file.hashes } : directory === undefined ? undefined : { archive, nodes: directory.nodes };
+    file !== undefined
+      ? { archive, position: file.position, hashes: file.hashes }
+      : directory === undefined
+        ? undefined
+        : { archive, nodes: directory.nodes };
   return {
     path,
     entry,
@@ -217,7 +232,10 @@ export function nextPiece(data: ReadableFile, number: number): Piece | undefined
 }
 
 /** Where the bytes of a piece belong in the file: one place, or more when holes divide it. */
-export function placesOf({ extents, dataBytes }: ReadableFile, { number, length }: Piece): { offset: number; at: number; length: number }[] {
+export function placesOf(
+  { extents, dataBytes }: ReadableFile,
+  { number, length }: Piece,
+): { offset: number; at: number; length: number }[] {
   const places: { offset: number; at: number; length: number }[] = [];
   const start = number * PIECE_BYTES;
   const end = start + length;
@@ -237,9 +255,13 @@ function checkPiece(bytes: Uint8Array, piece: Piece, path: Uint8Array): Uint8Arr
 }
 
 export function damagedPiece(file: string, number: number): HoldfastError {
-  return new HoldfastError("object_damaged", `${file} is damaged in the archive: its bytes from ${number * PIECE_BYTES} have another SHA-256`, {
-    hint: "Restore it from another target or an older archive; `holdfast verify` lists what else is concerned.",
-  });
+  return new HoldfastError(
+    "object_damaged",
+    `${file} is damaged in the archive: its bytes from ${number * PIECE_BYTES} have another SHA-256`,
+    {
+      hint: "Restore it from another target or an older archive; `holdfast verify` lists what else is concerned.",
+    },
+  );
 }
 
 function* zeros(length: number): Generator<Uint8Array, void, undefined> {
@@ -250,7 +272,7 @@ const ZEROS = new Uint8Array(2 ** 18);
 
 function components(path: Uint8Array): Uint8Array[] {
   const names: Uint8Array[] = [];
-  for (let start = 0; start < path.length; ) {
+  for (let start = 0; start < path.length;) {
     const slash = path.indexOf(0x2f, start);
     const end = slash < 0 ? path.length : slash;
     if (end > start) names.push(path.subarray(start, end));

@@ -53,7 +53,9 @@ export class ArchiveStore implements Store {
     return { repository: this.id, keyring: "", generation: 0 };
   }
 
-  async snapshots(options: { readonly signal?: AbortSignal; readonly onDamaged?: (id: string, error: HoldfastError) => void } = {}): Promise<SnapshotInfo[]> {
+  async snapshots(
+    options: { readonly signal?: AbortSignal; readonly onDamaged?: (id: string, error: HoldfastError) => void } = {},
+  ): Promise<SnapshotInfo[]> {
     const { signal, onDamaged } = options;
     const { target } = this.options.access;
     const known = new Map<SnapshotId, SnapshotInfo>();
@@ -88,7 +90,10 @@ export class ArchiveStore implements Store {
   }
 
   /** Manifest first: from there on the archive does not exist. What a crash leaves behind is `prune`'s. */
-  async delete(snapshots: readonly SnapshotInfo[], options: { readonly reason: string; readonly signal?: AbortSignal }): Promise<void> {
+  async delete(
+    snapshots: readonly SnapshotInfo[],
+    options: { readonly reason: string; readonly signal?: AbortSignal },
+  ): Promise<void> {
     const { access, appendOnly, name } = this.options;
     const { signal } = options;
     if (appendOnly)
@@ -105,14 +110,19 @@ export class ArchiveStore implements Store {
       await access.target.delete(manifestName(id), { signal });
       this.#reader.close(id);
       this.#known.delete(id);
-      for (const object of await access.target.list(folderOf(id), { signal })) await access.target.delete(object.name, { signal });
+      for (const object of await access.target.list(folderOf(id), { signal }))
+        await access.target.delete(object.name, { signal });
     }
   }
 
   async annotate(_snapshot: SnapshotInfo, _annotation: Annotation, _signal?: AbortSignal): Promise<void> {
-    throw new HoldfastError("unsupported", `Target ${this.name} keeps archives, which cannot be tagged, held or described afterwards`, {
-      hint: "Give tags and description when the backup is made, or keep it in a target of format repository.",
-    });
+    throw new HoldfastError(
+      "unsupported",
+      `Target ${this.name} keeps archives, which cannot be tagged, held or described afterwards`,
+      {
+        hint: "Give tags and description when the backup is made, or keep it in a target of format repository.",
+      },
+    );
   }
 
   async observations(signal?: AbortSignal): Promise<StoreObservations> {
@@ -123,7 +133,12 @@ export class ArchiveStore implements Store {
     await putNote(this.options, "policy", { job, policy }, signal);
   }
 
-  async noteVerification(jobs: readonly string[], snapshots: readonly SnapshotId[], report: VerifyReport, signal?: AbortSignal): Promise<void> {
+  async noteVerification(
+    jobs: readonly string[],
+    snapshots: readonly SnapshotId[],
+    report: VerifyReport,
+    signal?: AbortSignal,
+  ): Promise<void> {
     await putNote(this.options, "verification", verificationMembers(jobs, snapshots, report), signal);
   }
 
@@ -159,7 +174,11 @@ export class ArchiveStore implements Store {
   async capacity(signal?: AbortSignal): Promise<{ storedBytes: number; objects: number; freeBytes: number | undefined }> {
     const { target } = this.options.access;
     const [stats, space] = await Promise.all([target.list("", { signal }), target.capacity({ signal })]);
-    return { storedBytes: stats.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0), objects: stats.length, freeBytes: space?.freeBytes };
+    return {
+      storedBytes: stats.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      objects: stats.length,
+      freeBytes: space?.freeBytes,
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -97,7 +97,9 @@ async function write(setup: WriteSetup): Promise<void> {
   for (const spec of setup.targets) targets.push(stack.use(await openTarget(spec, setup.targets.length === 1)));
   const sink = new PartSink(setup, targets);
   const tar = new PartStream(setup.partBytes, (number, bytes) => sink.put("tar", number, bytes));
-  const entries = new PartStream(Math.min(setup.partBytes, ENTRIES_PART_BYTES), (number, bytes) => sink.put("entries", number, bytes));
+  const entries = new PartStream(Math.min(setup.partBytes, ENTRIES_PART_BYTES), (number, bytes) =>
+    sink.put("entries", number, bytes),
+  );
   const job = new WriteJob(new ArchiveBuilder(tar, entries), sink);
   if (setup.walk === undefined) await job.takeEvents();
   else for (const event of walkFiles(setup.walk, { onProblem: (problem) => job.problems.push(problem) })) await job.step(event);
@@ -111,7 +113,10 @@ class WriteJob {
   readonly builder: ArchiveBuilder;
   readonly problems: SourceProblem[] = [];
   readonly #sink: PartSink;
-  readonly #files = { onBytes: (): Promise<void> | undefined => this.#pause(), onProblem: (problem: SourceProblem): void => void this.problems.push(problem) };
+  readonly #files = {
+    onBytes: (): Promise<void> | undefined => this.#pause(),
+    onProblem: (problem: SourceProblem): void => void this.problems.push(problem),
+  };
   #steps = 0;
   #lastReportMs = 0;
   #current: Uint8Array | undefined;

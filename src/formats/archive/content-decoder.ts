@@ -9,7 +9,9 @@ export function createDecoder(_setup: unknown): ContentDecoder {
   return { decode };
 }
 
-function* decode(payload: unknown): Generator<ContentPiece | { readonly file: number; readonly error: HoldfastError }, void, undefined> {
+function* decode(
+  payload: unknown,
+): Generator<ContentPiece | { readonly file: number; readonly error: HoldfastError }, void, undefined> {
   const batch = payload as FeedPayload;
   let piece = 0;
   let place = 0;
@@ -20,7 +22,10 @@ function* decode(payload: unknown): Generator<ContentPiece | { readonly file: nu
       const places = place + (batch.piecePlaces[piece] as number);
       const start = batch.pieceStarts[piece] as number;
       const bytes = batch.stored.subarray(start, start + (batch.pieceLengths[piece] as number));
-      if (!isDamaged && Buffer.compare(createHash("sha256").update(bytes).digest(), batch.pieceHashes.subarray(piece * 32, piece * 32 + 32)) !== 0) {
+      if (
+        !isDamaged &&
+        Buffer.compare(createHash("sha256").update(bytes).digest(), batch.pieceHashes.subarray(piece * 32, piece * 32 + 32)) !== 0
+      ) {
         isDamaged = true;
         yield { file, error: damagedPiece("A file", batch.pieceNumbers[piece] as number) };
       }

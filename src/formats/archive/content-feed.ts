@@ -31,7 +31,11 @@ export function createContentFeed(reader: ArchiveReader, signal: AbortSignal): C
   };
 }
 
-async function* batches(reader: ArchiveReader, files: readonly SnapshotEntry[], signal: AbortSignal): AsyncGenerator<ContentBatch, void, undefined> {
+async function* batches(
+  reader: ArchiveReader,
+  files: readonly SnapshotEntry[],
+  signal: AbortSignal,
+): AsyncGenerator<ContentBatch, void, undefined> {
   const broken = new Set<number>();
   const parts = divide(files, broken);
   const begin = (): Promise<ContentBatch> | undefined => {
@@ -88,7 +92,12 @@ function* divide(files: readonly SnapshotEntry[], broken: ReadonlySet<number>): 
   if (batch.length > 0) yield batch;
 }
 
-async function assemble(reader: ArchiveReader, parts: readonly FilePart[], broken: Set<number>, signal: AbortSignal): Promise<ContentBatch> {
+async function assemble(
+  reader: ArchiveReader,
+  parts: readonly FilePart[],
+  broken: Set<number>,
+  signal: AbortSignal,
+): Promise<ContentBatch> {
   const fetched = await fetchPieces(reader, parts, signal);
   const failed: { file: number; error: ErrorWire }[] = [];
   const delivered: FilePart[] = [];
@@ -122,11 +131,13 @@ interface Run {
 
 async function fetchPieces(reader: ArchiveReader, parts: readonly FilePart[], signal: AbortSignal): Promise<Fetched> {
   const fetched: Fetched = new Map();
-  const read = async (archive: SnapshotId, start: number, end: number): Promise<Uint8Array> => await (await reader.open(archive)).tar.read(start, end - start, signal);
+  const read = async (archive: SnapshotId, start: number, end: number): Promise<Uint8Array> =>
+    await (await reader.open(archive)).tar.read(start, end - start, signal);
   const fetchRun = async ({ archive, start, end, pieces }: Run): Promise<void> => {
     try {
       const bytes = await read(archive, start, end);
-      for (const piece of pieces) fetched.set(piece, bytes.subarray(piece.position - start, piece.position - start + piece.length));
+      for (const piece of pieces)
+        fetched.set(piece, bytes.subarray(piece.position - start, piece.position - start + piece.length));
     } catch (error) {
       signal.throwIfAborted();
       if (pieces.length === 1) {
@@ -134,7 +145,8 @@ async function fetchPieces(reader: ArchiveReader, parts: readonly FilePart[], si
         return;
       }
       // One by one: what is wrong with one of them must not take its neighbours along.
-      for (const piece of pieces) await fetchRun({ archive, start: piece.position, end: piece.position + piece.length, pieces: [piece] });
+      for (const piece of pieces)
+        await fetchRun({ archive, start: piece.position, end: piece.position + piece.length, pieces: [piece] });
     }
   };
   await Promise.all(runsOf(parts).map(fetchRun));

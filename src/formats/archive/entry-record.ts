@@ -62,7 +62,9 @@ export function pieceCount(dataBytes: number): number {
 export function writeRecord(to: ByteWriter, record: EntryRecord): void {
   const { meta, file, directory } = record;
   const flags =
-    (record.changedWhileRead ? FLAG.changedWhileRead : 0) | (record.unreadable ? FLAG.unreadable : 0) | (file?.extents === undefined ? 0 : FLAG.sparse);
+    (record.changedWhileRead ? FLAG.changedWhileRead : 0) |
+    (record.unreadable ? FLAG.unreadable : 0) |
+    (file?.extents === undefined ? 0 : FLAG.sparse);
   to.u8(TYPES.indexOf(record.type)).u8(flags).bytes(record.name);
   to.u16(meta.mode).varint(meta.uid).varint(meta.gid).text(meta.user).text(meta.group);
   to.i64(meta.mtimeNs).i64(meta.ctimeNs).varint(meta.inode).varint(meta.links).varint(meta.device);
@@ -141,7 +143,8 @@ function readRecord(from: ByteReader, sizes: StreamSizes, isRoot: boolean): Entr
   const flags = from.u8();
   if (flags > 7 || (type !== "file" && (flags & ~FLAG.unreadable) !== 0)) throw from.malformed("an entry has unknown flags");
   const name = own(from.bytes(MAX_NAME_BYTES));
-  if (isRoot ? name.length > 0 || type !== "directory" : !isName(name)) throw from.malformed("an entry has a name that no entry can have");
+  if (isRoot ? name.length > 0 || type !== "directory" : !isName(name))
+    throw from.malformed("an entry has a name that no entry can have");
   const meta = readMeta(from);
   const base = {
     name,
@@ -182,7 +185,8 @@ function readMeta(from: ByteReader): EntryMeta {
     device: from.varintBig(),
   };
   const xattrs: Xattr[] = [];
-  for (let count = from.count(2, MAX_XATTRS); count > 0; count--) xattrs.push({ name: own(from.bytes(MAX_NAME_BYTES)), value: own(from.bytes(MAX_XATTR_BYTES)) });
+  for (let count = from.count(2, MAX_XATTRS); count > 0; count--)
+    xattrs.push({ name: own(from.bytes(MAX_NAME_BYTES)), value: own(from.bytes(MAX_XATTR_BYTES)) });
   return { ...meta, xattrs };
 }
 
@@ -210,7 +214,8 @@ function readDirectory(from: ByteReader, sizes: StreamSizes): DirectoryData {
   const nodes: NodeRef[] = [];
   for (let count = from.count(2 + HASH_BYTES, MAX_NODES); count > 0; count--) {
     const node = { offset: from.varint(), length: from.varint(), sha256: own(from.raw(HASH_BYTES)) };
-    if (node.length === 0 || node.offset + node.length > sizes.entriesBytes) throw from.malformed("a directory's entries lie outside of the index");
+    if (node.length === 0 || node.offset + node.length > sizes.entriesBytes)
+      throw from.malformed("a directory's entries lie outside of the index");
     nodes.push(node);
   }
   return { nodes, digest: own(from.raw(HASH_BYTES)) };

@@ -21,7 +21,8 @@ export async function pruneLeftOvers(options: StoreOptions, { dryRun, graceMs, s
     notes.push(`${unfinished.length - deletable.length} unfinished archives are kept: they may still be being written`);
   let packsDeleted = 0;
   let bytesDeleted = 0;
-  if (options.appendOnly && deletable.length > 0) notes.push(`${deletable.length} unfinished archives stay: the target is append-only`);
+  if (options.appendOnly && deletable.length > 0)
+    notes.push(`${deletable.length} unfinished archives stay: the target is append-only`);
   else
     for (const { uid, objects } of deletable) {
       signal.throwIfAborted();

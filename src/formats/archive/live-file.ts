@@ -4,8 +4,9 @@ import { pathText } from "../../base/path-text.ts";
 import { groupName, userName } from "../../posix/owners.ts";
 import { dataExtents, openFileForRead, readXattrs, sameStat, statOf, type FileStat } from "../../sources/files/read-file.ts";
 import type { Entry, Extent, SourceProblem } from "../../sources/source.ts";
-import type { ArchiveBuilder, FileWriter } from "./archive-builder.ts";
+import type { ArchiveBuilder } from "./archive-builder.ts";
 import { dataLength } from "./entry-record.ts";
+import type { FileWriter } from "./file-writer.ts";
 
 /** Bytes read at a time. */
 const READ_BYTES = 2 ** 20;
@@ -78,7 +79,7 @@ function metaOf(entry: Entry, stat: FileStat, fd: number): Entry["meta"] {
 
 async function readData(fd: number, writer: FileWriter, extents: readonly Extent[], hooks: LiveFileHooks): Promise<void> {
   for (const { offset, length } of extents) {
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       const room = writer.room();
       const n = readSync(fd, room, 0, Math.min(room.length, length - done, READ_BYTES), offset + done);
       if (n === 0) return;

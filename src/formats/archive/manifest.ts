@@ -58,9 +58,14 @@ export function decodeManifest(bytes: Uint8Array, uid: SnapshotId, objectTimeMs:
     info: infoOf(members, uid, objectTimeMs),
     tar: members.list("tar", MAX_PARTS, partOf),
     entries: members.list("entries", MAX_PARTS, partOf),
-    root: { offset: root.integer("offset", 0), length: root.integer("length", 1), sha256: Buffer.from(root.hex("sha256", 32), "hex") },
+    root: {
+      offset: root.integer("offset", 0),
+      length: root.integer("length", 1),
+      sha256: Buffer.from(root.hex("sha256", 32), "hex"),
+    },
   };
-  if (manifest.root.offset + manifest.root.length > totalBytes(manifest.entries)) throw members.wrong("root", "inside the entry index");
+  if (manifest.root.offset + manifest.root.length > totalBytes(manifest.entries))
+    throw members.wrong("root", "inside the entry index");
   return manifest;
 }
 
@@ -74,7 +79,8 @@ function partOf(item: Members): PartRecord {
 }
 
 function infoOf(members: Members, uid: SnapshotId, objectTimeMs: number | undefined): SnapshotInfo {
-  const snapshotId = (name: string): SnapshotId | undefined => (members.has(name) ? asSnapshotId(members.hex(name, 16)) : undefined);
+  const snapshotId = (name: string): SnapshotId | undefined =>
+    members.has(name) ? asSnapshotId(members.hex(name, 16)) : undefined;
   const optionalText = (name: string): string | undefined => (members.has(name) ? members.text(name) : undefined);
   const count = (name: string): number => members.integer(name, 0);
   return {

@@ -43,13 +43,20 @@ export class PartStream {
     part.used += length;
     if (part.used < this.#partBytes) return;
     if (part.number + 1 === MAX_PARTS)
-      throw new HoldfastError("unsupported", `An archive cannot have more than ${MAX_PARTS} parts`, { hint: "Divide the source among several jobs." });
-    this.#current = { number: part.number + 1, start: part.start + part.used, buffer: Buffer.allocUnsafeSlow(this.#partBytes), used: 0 };
+      throw new HoldfastError("unsupported", `An archive cannot have more than ${MAX_PARTS} parts`, {
+        hint: "Divide the source among several jobs.",
+      });
+    this.#current = {
+      number: part.number + 1,
+      start: part.start + part.used,
+      buffer: Buffer.allocUnsafeSlow(this.#partBytes),
+      used: 0,
+    };
     if (part !== this.#held) this.#handOut(part);
   }
 
   write(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const room = this.room();
       const length = Math.min(room.length, bytes.length - at);
       room.set(bytes.subarray(at, at + length));

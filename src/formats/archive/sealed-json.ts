@@ -61,7 +61,8 @@ export class Members {
 
   text(name: string, maxLength = 65_536): string {
     const value = this.value(name);
-    if (typeof value !== "string" || value.length > maxLength) throw this.wrong(name, `a text of at most ${maxLength} characters`);
+    if (typeof value !== "string" || value.length > maxLength)
+      throw this.wrong(name, `a text of at most ${maxLength} characters`);
     return value;
   }
 

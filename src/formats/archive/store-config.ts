@@ -24,14 +24,21 @@ export async function readStoreId(target: Target, name: string, signal?: AbortSi
   members.oneOf("format", [FORMAT]);
   const version = members.integer("version", 1);
   if (version !== 1)
-    throw new HoldfastError("repository_feature", `The archives on target ${name} have format version ${version}; this program knows version 1`, {
-      hint: "Use the Holdfast version that wrote them, or a newer one.",
-    });
+    throw new HoldfastError(
+      "repository_feature",
+      `The archives on target ${name} have format version ${version}; this program knows version 1`,
+      {
+        hint: "Use the Holdfast version that wrote them, or a newer one.",
+      },
+    );
   return asRepositoryId(members.hex("id", 16));
 }
 
 /** Makes the target an archive target. Rejects with `repository_exists` when it is one, also when another process was faster. */
-export async function createStoreConfig({ access: { target }, name, random, clock }: StoreOptions, signal?: AbortSignal): Promise<RepositoryId> {
+export async function createStoreConfig(
+  { access: { target }, name, random, clock }: StoreOptions,
+  signal?: AbortSignal,
+): Promise<RepositoryId> {
   if ((await readStoreId(target, name, signal)) !== undefined)
     throw new HoldfastError("repository_exists", `Target ${name} already holds archives`, {
       hint: "Nothing was changed. Open it, or point the target at another, empty folder.",

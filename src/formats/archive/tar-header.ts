@@ -36,7 +36,22 @@ export interface TarMember {
   readonly sparse?: { readonly path: Uint8Array; readonly size: number } | undefined;
 }
 
-const FIELD = { name: 0, mode: 100, uid: 108, gid: 116, size: 124, mtime: 136, checksum: 148, type: 156, link: 157, magic: 257, user: 265, group: 297, major: 329, minor: 337 };
+const FIELD = {
+  name: 0,
+  mode: 100,
+  uid: 108,
+  gid: 116,
+  size: 124,
+  mtime: 136,
+  checksum: 148,
+  type: 156,
+  link: 157,
+  magic: 257,
+  user: 265,
+  group: 297,
+  major: 329,
+  minor: 337,
+};
 const NAME_BYTES = 100;
 const OWNER_BYTES = 32;
 const NS = 1_000_000_000n;
@@ -113,7 +128,8 @@ function paxRecords({ path, linkPath, meta, sparse }: TarMember): Buffer[] {
     add("GNU.sparse.realsize", String(sparse.size));
   } else if (path.length > NAME_BYTES) add("path", path);
   if (linkPath !== undefined && linkPath.length > NAME_BYTES) add("linkpath", linkPath);
-  if (meta.mtimeNs % NS !== 0n || meta.mtimeNs < 0n || meta.mtimeNs / NS > BigInt(MAX_OCTAL_11)) add("mtime", decimalTime(meta.mtimeNs));
+  if (meta.mtimeNs % NS !== 0n || meta.mtimeNs < 0n || meta.mtimeNs / NS > BigInt(MAX_OCTAL_11))
+    add("mtime", decimalTime(meta.mtimeNs));
   if (meta.uid > MAX_OCTAL_7) add("uid", String(meta.uid));
   if (meta.gid > MAX_OCTAL_7) add("gid", String(meta.gid));
   if (!fittingOwner(meta.user)) add("uname", meta.user);

@@ -10,7 +10,10 @@ export class ArchiveThread implements AsyncDisposable {
   /** `onFailure` hears of what `onMessage` throws and of the thread's death. */
   constructor(onMessage: (message: FromArchive) => void, onFailure: (error: HoldfastError) => void) {
     const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-    this.#worker = new Worker(new URL(`./archive-thread.${extension}`, import.meta.url), { name: "archive-thread", trackUnmanagedFds: false });
+    this.#worker = new Worker(new URL(`./archive-thread.${extension}`, import.meta.url), {
+      name: "archive-thread",
+      trackUnmanagedFds: false,
+    });
     const died = (how: string, cause?: unknown): void => {
       if (!this.#ended) onFailure(new HoldfastError("internal", `The archive thread ${how}`, { cause }));
     };

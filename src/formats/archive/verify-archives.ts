@@ -55,13 +55,17 @@ class Verification {
     const listed = await listArchives(this.#target);
     const finished = listed.filter(({ manifest }) => manifest !== undefined);
     const chosen = snapshots.length === 0 ? finished : finished.filter(({ uid }) => snapshots.includes(uid));
-    for (const uid of snapshots) if (!finished.some((one) => one.uid === uid)) this.#fail("archives", { kind: "snapshot", id: uid, message: "There is no such archive", snapshots: [uid], paths: [] });
+    for (const uid of snapshots)
+      if (!finished.some((one) => one.uid === uid))
+        this.#fail("archives", { kind: "snapshot", id: uid, message: "There is no such archive", snapshots: [uid], paths: [] });
     const manifests: { archive: ListedArchive; manifest: Manifest }[] = [];
     for (const archive of chosen) {
       const manifest = await this.#attempt("archives", "snapshot", archive.uid, async () => await this.#manifest(archive, store));
       if (manifest !== undefined) manifests.push({ archive, manifest });
     }
-    if (readData > 0) this.#bytesTotal = manifests.reduce((sum, { manifest }) => sum + bytesOf(manifest.tar) + bytesOf(manifest.entries), 0) * readData;
+    if (readData > 0)
+      this.#bytesTotal =
+        manifests.reduce((sum, { manifest }) => sum + bytesOf(manifest.tar) + bytesOf(manifest.entries), 0) * readData;
     for (const { archive, manifest } of manifests) await this.#archive(archive, manifest);
     await this.#notes();
     const unfinished = listed.length - finished.length;
@@ -85,7 +89,10 @@ class Verification {
   async #manifest(archive: ListedArchive, store: string | undefined): Promise<Manifest | undefined> {
     const manifest = await readManifest(this.#target, archive);
     if (manifest !== undefined && store !== undefined && manifest.store !== store)
-      throw new HoldfastError("object_foreign", `${manifestName(archive.uid)} belongs to another archive store, ${manifest.store}`);
+      throw new HoldfastError(
+        "object_foreign",
+        `${manifestName(archive.uid)} belongs to another archive store, ${manifest.store}`,
+      );
     return manifest;
   }
 
@@ -115,11 +122,23 @@ class Verification {
       }
     });
     for (const [number, { message }] of badParts)
-      this.#fail("parts", { kind: "part", id: partName(uid, "tar", number), message, snapshots: [uid], paths: paths.get(number) ?? [] });
+      this.#fail("parts", {
+        kind: "part",
+        id: partName(uid, "tar", number),
+        message,
+        snapshots: [uid],
+        paths: paths.get(number) ?? [],
+      });
   }
 
   /** What is wrong with a part, or undefined. */
-  async #part({ uid, objects }: ListedArchive, kind: StreamKind, number: number, part: PartRecord, manifest: Manifest): Promise<string | undefined> {
+  async #part(
+    { uid, objects }: ListedArchive,
+    kind: StreamKind,
+    number: number,
+    part: PartRecord,
+    manifest: Manifest,
+  ): Promise<string | undefined> {
     const name = partName(uid, kind, number);
     const stat = objects.find((object) => object.name === name);
     this.#check("parts").checked++;
@@ -160,7 +179,13 @@ class Verification {
     try {
       return await act();
     } catch (error) {
-      this.#fail(name, { kind, id, message: damageOf(error).message, snapshots: kind === "store" ? [] : [id as SnapshotId], paths: [] });
+      this.#fail(name, {
+        kind,
+        id,
+        message: damageOf(error).message,
+        snapshots: kind === "store" ? [] : [id as SnapshotId],
+        paths: [],
+      });
       return undefined;
     }
   }

@@ -69,7 +69,7 @@ class ArchiveWriter {
   }
 
   async run(): Promise<WriteResult[]> {
-    const { signal, dryRun } = this.#request;
+    const { signal } = this.#request;
     const abort = (): void => this.#written.reject(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
     let written: Written;
@@ -89,8 +89,10 @@ class ArchiveWriter {
     }
     const facts = await this.#request.finishSource();
     signal.throwIfAborted();
-    const results = await Promise.all(this.#destinations.map((destination, i) => this.#commit(destination, this.#errors.get(i), written, facts)));
-    if (!dryRun) await this.removeParts(this.#destinations.filter((_, i) => this.#errors.has(i)));
+    const results = await Promise.all(
+      this.#destinations.map((destination, i) => this.#commit(destination, this.#errors.get(i), written, facts)),
+    );
+    await this.removeParts(this.#destinations.filter((_, i) => "error" in (results[i] as WriteResult)));
     return results;
   }
 
@@ -180,7 +182,8 @@ class ArchiveWriter {
     for await (const bytes of stream.openOnce(once)) {
       for (let at = 0; at < bytes.length; at += STREAM_PIECE_BYTES) {
         const piece = new Uint8Array(bytes.subarray(at, at + STREAM_PIECE_BYTES));
-        while (this.#streamedBytes >= STREAM_WINDOW_BYTES && !this.#stopped) await new Promise<void>((resolve) => (this.#streamWake = resolve));
+        while (this.#streamedBytes >= STREAM_WINDOW_BYTES && !this.#stopped)
+          await new Promise<void>((resolve) => (this.#streamWake = resolve));
         if (this.#stopped) return;
         this.#streamedBytes += piece.length;
         this.#sent.push(piece.length);
@@ -190,7 +193,12 @@ class ArchiveWriter {
     if (!this.#stopped) this.#thread?.post({ type: "bytes", bytes: undefined });
   }
 
-  async #commit({ id, options }: ArchiveDestination, error: HoldfastError | undefined, written: Written, facts: SnapshotInfo["facts"]): Promise<WriteResult> {
+  async #commit(
+    { id, options }: ArchiveDestination,
+    error: HoldfastError | undefined,
+    written: Written,
+    facts: SnapshotInfo["facts"],
+  ): Promise<WriteResult> {
     const store = options.name;
     if (error !== undefined) return { store, error };
     const { tar, entries, root } = written;
@@ -205,7 +213,8 @@ class ArchiveWriter {
   }
 
   #info({ clock }: StoreOptions, { counts, tar, entries }: Written, facts: SnapshotInfo["facts"]): SnapshotInfo {
-    const { run, host, job, source, sourceType, previous, toolVersion, configDigest, gitCommit, description, tags } = this.#request;
+    const { run, host, job, source, sourceType, previous, toolVersion, configDigest, gitCommit, description, tags } =
+      this.#request;
     return {
       id: this.#uid,
       run,

@@ -29,6 +29,9 @@ import { annotateSnapshot, putPolicyNote, putVerificationNote, readNotes } from 
 import { listSnapshots, toInfo } from "./snapshots/snapshot-list.ts";
 import { writeSnapshot } from "./write/writer.ts";
 
+/** Damaged objects that a note names. */
+const NOTED_DAMAGE = 20;
+
 /** The deduplicated, encrypted repository as a Format. */
 export const repositoryFormat: Format = {
   kind: "repository",
@@ -182,7 +185,13 @@ export class RepositoryStore implements Store {
   }
 
   async noteVerification(jobs: readonly string[], snapshots: readonly SnapshotId[], report: VerifyReport, signal?: AbortSignal): Promise<void> {
-    const details = { jobs, checks: report.checks, damage: report.damage.slice(0, 100), bytesRead: report.bytesRead };
+    const details = {
+      jobs,
+      checks: report.checks,
+      damage: report.damage.slice(0, NOTED_DAMAGE).map(({ kind, id, message }) => ({ kind, id, message })),
+      damageCount: report.damage.length,
+      bytesRead: report.bytesRead,
+    };
     await putVerificationNote(this.repository, { snapshots, level: report.level, result: report.ok ? "ok" : "damaged", details }, signal);
   }
 

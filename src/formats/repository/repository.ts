@@ -119,7 +119,10 @@ export class Repository implements AsyncDisposable {
     const root = await openRoot(slots, options.name, idBytes, unlockings);
     const rootSealer = new Sealer(new KeySet(rootMaterial(idBytes, root.key)), options.random);
     const chosen = chooseKeyring(
-      keyrings.map((stored) => ({ id: stored.id, keyring: decodeKeyring(rootSealer.openObject(KIND.keyring, stored.bytes)) })),
+      keyrings.flatMap(({ id: stored, bytes }) => {
+        const keyring = ownKeyring(() => rootSealer.openObject(KIND.keyring, bytes));
+        return keyring === undefined ? [] : [{ id: stored, keyring }];
+      }),
     );
     if (chosen === undefined)
       throw new HoldfastError("object_malformed", `The repository on target ${options.name} has no keyring`, {
@@ -176,8 +179,8 @@ export class Repository implements AsyncDisposable {
     return new Repository(options, id, keys, { keyring, id: keyringId }, slotId);
   }
 
-  /** Seals `content` and puts it under its SHA-256. */
-  async putObject(folder: ObjectFolder, content: Uint8Array, signal?: AbortSignal): Promise<ObjectId> {
+  /** Seals `content` and puts it under its SHA-256. `onId` learns the name before the put begins, for whoever must clean up after it. */
+  async putObject(folder: ObjectFolder, content: Uint8Array, signal?: AbortSignal, onId?: (id: ObjectId) => void): Promise<ObjectId> {
     const bytes = this.sealer.sealObject(OBJECT_KINDS[folder], content);
     const reread = this.sealer.openObject(OBJECT_KINDS[folder], bytes);
     if (Buffer.compare(reread, content) !== 0)
@@ -185,6 +188,7 @@ export class Repository implements AsyncDisposable {
         hint: "This points to a fault of memory or CPU; nothing was written.",
       });
     const id = objectIdOf(bytes);
+    onId?.(id);
     await this.target.put(`${folder}/${id}`, [bytes], { signal });
     return id;
   }
@@ -193,6 +197,12 @@ export class Repository implements AsyncDisposable {
   async readObject(folder: ObjectFolder, id: ObjectId, signal?: AbortSignal): Promise<Buffer> {
     const bytes = await getVerified(this.target, `${folder}/${id}`, id, this.name, signal);
     return this.sealer.openObject(OBJECT_KINDS[folder], bytes);
+  }
+
+  /** A keyring object; undefined for one under another root key, which an interrupted creation left behind. */
+  async readKeyring(id: ObjectId, signal?: AbortSignal): Promise<Keyring | undefined> {
+    const bytes = await getVerified(this.target, `keyring/${id}`, id, this.name, signal);
+    return ownKeyring(() => this.sealer.openObject(KIND.keyring, bytes));
   }
 
   /** Objects of a folder whose names are SHA-256 ids; anything else there is not ours. */
@@ -365,6 +375,16 @@ async function readSlots(target: Target, name: string, signal: AbortSignal | und
     }
   });
   return { count: slots.length, contents: contents.toSorted((a, b) => (a.id < b.id ? -1 : 1)), unreadable };
+}
+
+/** The keyring that `open` gives; undefined when it is sealed under a root key that is not this repository's. */
+function ownKeyring(open: () => Buffer): Keyring | undefined {
+  try {
+    return decodeKeyring(open());
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === "object_foreign") return undefined;
+    throw error;
+  }
 }
 
 /** Every object in keyring/, checked against its name and not opened yet. */

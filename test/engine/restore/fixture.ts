@@ -21,7 +21,14 @@ export async function fixture(fill: (source: string) => void, options: Parameter
   const store = stack.use(await createRepository(target.path));
   const snapshot = await backUp(store, [source.path], options);
   const rest = stack.move();
-  return { source: source.path, target: target.path, out: out.path, store, snapshot, [Symbol.asyncDispose]: () => rest[Symbol.asyncDispose]() };
+  return {
+    source: source.path,
+    target: target.path,
+    out: out.path,
+    store,
+    snapshot,
+    [Symbol.asyncDispose]: () => rest[Symbol.asyncDispose](),
+  };
 }
 
 /** The content of the source into the empty place, unless `changes` say otherwise. */

@@ -27,6 +27,7 @@ const CHILD = fileURLToPath(new URL("./restore-child.ts", import.meta.url));
 
 /** A store whose `content` batches wait for `act` before the first of them comes. */
 function interrupted(store: Store, act: () => void): Store {
+  let acted = false;
   return new Proxy(store, {
     get(inner, name) {
       if (name !== "content") return Reflect.get(inner, name) as unknown;
@@ -35,7 +36,8 @@ function interrupted(store: Store, act: () => void): Store {
         return {
           ...feed,
           async *batches(files: Parameters<typeof feed.batches>[0]) {
-            act();
+            if (!acted) act();
+            acted = true;
             yield* feed.batches(files);
           },
         };
@@ -46,7 +48,9 @@ function interrupted(store: Store, act: () => void): Store {
 
 describe("an attacker in the destination", () => {
   it("who swaps a folder for a symlink gains nothing", async () => {
-    await using made = await fixture((source) => writeTree(source, { d: { inner: { f: "secret", g: "more" }, h: hardLink("d/inner/f") }, e: "fine" }));
+    await using made = await fixture((source) =>
+      writeTree(source, { d: { inner: { f: "secret", g: "more" }, h: hardLink("d/inner/f") }, e: "fine" }),
+    );
     using outside = temporaryTree({ inner: {}, f: "untouched" });
     const store = interrupted(made.store, () => {
       renameSync(join(made.out, "d"), join(made.out, "was-d"));
@@ -87,10 +91,22 @@ describe("an attacker in the destination", () => {
   });
 });
 
-function runChild(made: Fixture, options: { readonly wrap?: readonly string[]; readonly uid?: string } = {}): RestoreReport & ErrorWire {
+function runChild(
+  made: Fixture,
+  options: { readonly wrap?: readonly string[]; readonly uid?: string } = {},
+): RestoreReport & ErrorWire {
   const snapshotFile = join(made.target, "snapshot.json");
   writeFileSync(snapshotFile, JSON.stringify(made.snapshot));
-  const [program, ...args] = [...(options.wrap ?? []), process.execPath, CHILD, made.target, snapshotFile, made.source, made.out, options.uid ?? ""];
+  const [program, ...args] = [
+    ...(options.wrap ?? []),
+    process.execPath,
+    CHILD,
+    made.target,
+    snapshotFile,
+    made.source,
+    made.out,
+    options.uid ?? "",
+  ];
   const child = spawnSync(program as string, args, { encoding: "utf8" });
   expect(child.status, child.stderr).toBe(0);
   return JSON.parse(child.stdout.split("\n").at(-1) as string) as RestoreReport & ErrorWire;
@@ -105,7 +121,9 @@ describe("a restore that is killed", () => {
     for (const name of names) writeFileSync(join(made.out, name), `old ${name}`);
     const snapshotFile = join(made.target, "snapshot.json");
     writeFileSync(snapshotFile, JSON.stringify(made.snapshot));
-    const child = spawn(process.execPath, [CHILD, made.target, snapshotFile, made.source, made.out], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(process.execPath, [CHILD, made.target, snapshotFile, made.source, made.out], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     let lines = 0;
     child.stdout.on("data", () => {
       if (++lines === attempt) child.kill("SIGKILL");
@@ -166,7 +184,9 @@ describe.skipIf(process.getuid?.() !== 0)("a restore without root", () => {
     expect(report.lossCount).toBeGreaterThan(10);
     expect(report.losses).toContainEqual(expect.objectContaining({ what: "owner", reason: "EPERM" }));
     const differences = compareTrees(made.source, holder, { ignore: ["owner", "xattrs"], ignoreRoot: true });
-    expect(differences.filter((line) => !/^\/special\/(null|disk|big-numbers) is missing$/.test(line) && !/ has mode /.test(line))).toEqual([]);
+    expect(
+      differences.filter((line) => !/^\/special\/(null|disk|big-numbers) is missing$/.test(line) && !/ has mode /.test(line)),
+    ).toEqual([]);
     // Nobody becomes more than he was: setuid goes with an owner that could not be set.
     expect(lstatSync(join(holder, "owners/setuid")).mode & 0o7777).toBe(0o755);
   });

@@ -46,10 +46,16 @@ describe("a restore into an empty folder", () => {
       writeTree(source, { "secret-folder": { a: "1" } });
       chmodSync(join(source, "secret-folder"), 0o750);
     });
-    await restore(made, { path: Buffer.from("/"), destination: { kind: "folder", path: Buffer.from(join(made.out, "new/absolute")) } });
+    await restore(made, {
+      path: Buffer.from("/"),
+      destination: { kind: "folder", path: Buffer.from(join(made.out, "new/absolute")) },
+    });
     expect(compareTrees(made.source, join(made.out, "new/absolute", made.source))).toEqual([]);
     const one = join(made.out, "one");
-    await restore(made, { path: Buffer.from(`${made.source}/secret-folder`), destination: { kind: "folder", path: Buffer.from(one) } });
+    await restore(made, {
+      path: Buffer.from(`${made.source}/secret-folder`),
+      destination: { kind: "folder", path: Buffer.from(one) },
+    });
     expect(compareTrees(join(made.source, "secret-folder"), one)).toEqual([]);
     await restore(made, {
       path: Buffer.from(`${made.source}/secret-folder/a`),
@@ -91,7 +97,11 @@ describe("a restore into an empty folder", () => {
 
   it("needs a confirmation over the live file system", async () => {
     await using made = await fixture((source) => writeTree(source, { a: "1" }));
-    for (const destination of [{ kind: "live" }, { kind: "folder", path: Buffer.from("/") }, { kind: "folder", path: Buffer.from("/usr/..") }] as const)
+    for (const destination of [
+      { kind: "live" },
+      { kind: "folder", path: Buffer.from("/") },
+      { kind: "folder", path: Buffer.from("/usr/..") },
+    ] as const)
       await expect(restore(made, { destination })).rejects.toMatchObject({ code: "confirmation_required" });
   });
 });
@@ -207,7 +217,11 @@ describe("overwriting", () => {
     expect(readFileSync(live, "utf8")).toBe("tampered");
     const verified = await restore(made, {}, { verify: true });
     expect(verified).toMatchObject({ status: "partial", problemCount: 1, problems: [{ code: "verify_failed" }] });
-    expect(await restore(made, { overwrite: "always" }, { verify: true })).toMatchObject({ status: "success", replaced: 1, verifiedFiles: 1 });
+    expect(await restore(made, { overwrite: "always" }, { verify: true })).toMatchObject({
+      status: "success",
+      replaced: 1,
+      verifiedFiles: 1,
+    });
     expect(readFileSync(live, "utf8")).toBe("snapshot");
   });
 
@@ -218,7 +232,11 @@ describe("overwriting", () => {
     symlinkSync(join(outside.path, "folder"), join(made.out, "d"));
     const report = await restore(made);
     expect(lstatSync(join(made.out, "f")).isFile()).toBe(true);
-    expect(report).toMatchObject({ status: "partial", problemCount: 1, problems: [{ code: "restore_conflict", path: join(made.out, "d") }] });
+    expect(report).toMatchObject({
+      status: "partial",
+      problemCount: 1,
+      problems: [{ code: "restore_conflict", path: join(made.out, "d") }],
+    });
     expect(await restore(made, { overwrite: "always" })).toMatchObject({ status: "success" });
     expect(readFileSync(join(made.out, "d/g"), "utf8")).toBe("inside");
     expect(pathsOf(outside.path)).toEqual(["folder", "victim"]);
@@ -236,7 +254,9 @@ describe("overwriting", () => {
   });
 
   it("links to what is there and right, and repairs groups", async () => {
-    await using made = await fixture((source) => writeTree(source, { a: "linked", b: hardLink("a"), c: hardLink("a"), l: symlink("x") }));
+    await using made = await fixture((source) =>
+      writeTree(source, { a: "linked", b: hardLink("a"), c: hardLink("a"), l: symlink("x") }),
+    );
     linkSync(join(made.source, "l"), join(made.source, "m"));
     await restore(made);
     rmSync(join(made.out, "b"));
@@ -261,7 +281,9 @@ describe("damage", () => {
       },
       { grouping: "file" },
     );
-    const trees = new Set([...made.store.repository.index.packs()].filter(({ kind }) => kind === 2).map(({ id }) => id as string));
+    const trees = new Set(
+      [...made.store.repository.index.packs()].filter(({ kind }) => kind === 2).map(({ id }) => id as string),
+    );
     const pack = objectFiles(made.target, "packs").find((path) => !trees.has(path.slice(-64))) as string;
     flipByte(pack, 5000);
     const store = await openRepository(made.target);
@@ -293,7 +315,8 @@ describe("damage", () => {
   it("of one copy is made good by another", async () => {
     await using made = await damaged();
     // What a repair leads to: the chunk is stored again elsewhere, and both copies are known.
-    for (const pack of made.store.repository.index.packs()) if (pack.kind === 1) made.store.repository.index.setPackState(pack.id, "damaged");
+    for (const pack of made.store.repository.index.packs())
+      if (pack.kind === 1) made.store.repository.index.setPackState(pack.id, "damaged");
     const { backUp } = await import("../../formats/repository/read/backed-up.ts");
     await backUp(made.store, [made.source], { grouping: "file" });
     for (const pack of made.store.repository.index.packs()) made.store.repository.index.setPackState(pack.id, "ok");
@@ -310,10 +333,18 @@ describe("ending early", () => {
     });
     const abort = new AbortController();
     let seen = 0;
-    const running = restore(made, {}, { signal: abort.signal, onProgress: ({ phase }) => phase === "restoring" && seen++ === 1 && abort.abort(new Error("stop it")) });
+    const running = restore(
+      made,
+      {},
+      {
+        signal: abort.signal,
+        onProgress: ({ phase }) => phase === "restoring" && seen++ === 1 && abort.abort(new Error("stop it")),
+      },
+    );
     await expect(Promise.race([running, running.then(() => abort.abort())])).rejects.toThrow("stop it");
     expect(leftOvers(made.out)).toEqual([]);
-    for (const name of pathsOf(made.out)) expect(readFileSync(join(made.out, name)).equals(readFileSync(join(made.source, name)))).toBe(true);
+    for (const name of pathsOf(made.out))
+      expect(readFileSync(join(made.out, name)).equals(readFileSync(join(made.source, name)))).toBe(true);
   });
 });
 

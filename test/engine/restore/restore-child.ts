@@ -32,7 +32,8 @@ try {
       verifyFirst: false,
       verify: false,
       // Whoever wants to kill this process in the middle waits for this line.
-      onProgress: ({ phase, bytesDone }) => phase === "restoring" && bytesDone > 0 && process.stdout.write(`restored ${bytesDone}\n`),
+      onProgress: ({ phase, bytesDone }) =>
+        phase === "restoring" && bytesDone > 0 && process.stdout.write(`restored ${bytesDone}\n`),
       signal: new AbortController().signal,
     },
   );

@@ -15,16 +15,21 @@ export function storeOptions(access: TargetAccess, options: Partial<StoreOptions
 /** A new store in memory, with parts of 64 KiB unless told otherwise. */
 export async function memoryArchive(options: Partial<StoreOptions> = {}): Promise<{ target: MemoryTarget; store: Store }> {
   const target = new MemoryTarget();
-  const store = await archiveFormat.create(storeOptions(accessByPort(target), { packBytes: 65_536, ...options }), undefined, undefined, []);
+  const store = await archiveFormat.create(
+    storeOptions(accessByPort(target), { packBytes: 65_536, ...options }),
+    undefined,
+    undefined,
+    [],
+  );
   return { target, store };
 }
 
-/** Writes an archive of `paths` to a store. */
-export async function archive(store: Store, paths: readonly string[], options: Partial<WriteRequest> = {}): Promise<SnapshotInfo> {
+/** A request to write `paths`. */
+export async function requestFor(paths: readonly string[], options: Partial<WriteRequest> = {}): Promise<WriteRequest> {
   const signal = options.signal ?? new AbortController().signal;
   const source = createFilesSource({ paths });
-  await using open = await source.open({ signal });
-  const [result] = await archiveFormat.write([store], {
+  const open = await source.open({ signal });
+  return {
     run: asRunId("00".repeat(16)),
     host: "host",
     job: "job",
@@ -47,13 +52,24 @@ export async function archive(store: Store, paths: readonly string[], options: P
     onProgress: () => undefined,
     signal,
     ...options,
-  });
+  };
+}
+
+/** Writes an archive of `paths` to a store. */
+export async function archive(
+  store: Store,
+  paths: readonly string[],
+  options: Partial<WriteRequest> = {},
+): Promise<SnapshotInfo> {
+  const [result] = await archiveFormat.write([store], await requestFor(paths, options));
   if (result === undefined || "error" in result) throw result?.error ?? new Error("no outcome");
   return result.snapshot;
 }
 
 /** The parts of an archive's tar, joined. */
 export function joinedTar(target: MemoryTarget, snapshot: SnapshotInfo): Buffer {
-  const names = [...target.objects.keys()].filter((name) => name.startsWith(`archives/${snapshot.id}/`) && name.endsWith(".tar")).toSorted();
+  const names = [...target.objects.keys()]
+    .filter((name) => name.startsWith(`archives/${snapshot.id}/`) && name.endsWith(".tar"))
+    .toSorted();
   return Buffer.concat(names.map((name) => target.objects.get(name)?.bytes ?? new Uint8Array()));
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { HoldfastError } from "../../../base/errors.ts";
 import type { ObjectId } from "../../../base/ids.ts";
 import { randomHex } from "../../../base/random.ts";
-import { chooseKeyring, decodeKeyring, encodeKeyring, withNewEpoch, type Keyring } from "../keys/keyring.ts";
+import { chooseKeyring, encodeKeyring, withNewEpoch, type Keyring } from "../keys/keyring.ts";
 import {
   createSlot,
   KEYFILE_KDF,
@@ -188,8 +188,10 @@ export async function readSlotText(
 
 async function keyrings(repository: Repository, signal: AbortSignal | undefined): Promise<{ id: ObjectId; keyring: Keyring }[]> {
   const all: { id: ObjectId; keyring: Keyring }[] = [];
-  for (const { id } of await repository.listObjects("keyring", signal))
-    all.push({ id, keyring: decodeKeyring(await repository.readObject("keyring", id, signal)) });
+  for (const { id } of await repository.listObjects("keyring", signal)) {
+    const keyring = await repository.readKeyring(id, signal);
+    if (keyring !== undefined) all.push({ id, keyring });
+  }
   return all;
 }
 

@@ -93,7 +93,12 @@ export class HeldLease implements AsyncDisposable {
   static async acquire(repository: Repository, purpose: "write" | "maintain", signal?: AbortSignal): Promise<HeldLease> {
     repository.checkWritable();
     const lease = new HeldLease(repository, purpose);
-    await lease.confirm(signal);
+    try {
+      await lease.confirm(signal);
+    } catch (error) {
+      await lease[Symbol.asyncDispose]();
+      throw error;
+    }
     lease.#timer = setInterval(() => {
       lease.#refreshing = lease.confirm().catch((error: unknown) => {
         lease.refreshError = error;
@@ -111,7 +116,7 @@ export class HeldLease implements AsyncDisposable {
     const { clock } = this.#repository.options;
     const wall = clock.now();
     const monotonic = clock.monotonic();
-    if (this.#objects.length > 0 && this.lapsed()) this.#lapsedOnce = true;
+    if (this.#confirmedWallMs > 0 && this.lapsed()) this.#lapsedOnce = true;
     const id = await this.#put(false, signal);
     const done = await Promise.allSettled([
       this.#repository.readObject("leases", id, signal),
@@ -157,9 +162,8 @@ export class HeldLease implements AsyncDisposable {
       ...identity,
       released,
     };
-    const id = await this.#repository.putObject("leases", encodeLease(lease), signal);
-    this.#objects.push(id);
-    return id;
+    // Noted before it is put: one whose put was cancelled may be there all the same.
+    return await this.#repository.putObject("leases", encodeLease(lease), signal, (id) => this.#objects.push(id));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -7,6 +7,7 @@ import type { Target } from "../../../targets/target.ts";
 import type { KeyRow, Sealer } from "../keys/sealer.ts";
 import { toPackRecord, type PackRecord } from "../objects/index-object.ts";
 import { finishPack, readDirectory, type PackDirectory, type PackFrame } from "../objects/pack-directory.ts";
+import { release } from "../verify/release.ts";
 import { packName } from "../verify/repository-view.ts";
 import { FrameBuilder } from "../write/frame-builder.ts";
 import type { ChunkMove, PackSource } from "./repack-messages.ts";
@@ -74,7 +75,8 @@ export class Repacker {
       let bytes = (run[0] as SourceFrame).frame.storedLength;
       while (at + run.length < frames.length && frames[at + run.length] === (frames[at] as number) + run.length) {
         const next = await this.#frame(source, frames[at + run.length] as number);
-        if (bytes + next.frame.storedLength > READ_BYTES) break;
+        // What is read together goes into one pack, whose put ends the life of these buffers.
+        if (bytes + next.frame.storedLength > Math.min(READ_BYTES, this.#room(directory.kind))) break;
         bytes += next.frame.storedLength;
         run.push(next);
       }
@@ -111,7 +113,7 @@ export class Repacker {
       builder.flush();
       await this.#appendBuilt(kind, builder);
     }
-    for (const kind of [...this.#open.keys()]) await this.#finish(kind);
+    for (const kind of this.#open.keys()) await this.#finish(kind);
   }
 
   #builder(kind: 1 | 2): FrameBuilder {
@@ -135,6 +137,10 @@ export class Repacker {
         bytes,
       );
     }
+  }
+
+  #room(kind: 1 | 2): number {
+    return this.#options.packBytes - (this.#open.get(kind)?.bytes ?? 0);
   }
 
   async #append(kind: 1 | 2, frame: PackFrame, row: KeyRow, sealed: Uint8Array): Promise<void> {
@@ -163,6 +169,7 @@ export class Repacker {
     const id = asPackId(hash.digest("hex"));
     const sizeBytes = parts.reduce((sum, part) => sum + part.length, 0);
     await target.put(packName(id), parts);
+    for (const part of parts) release(part);
     this.#packed.push(toPackRecord(id, sizeBytes, directory));
   }
 
@@ -215,6 +222,7 @@ export class Repacker {
       if (this.#rawBytes <= CACHE_BYTES || oldest === key) break;
       this.#raw.delete(oldest);
       this.#rawBytes -= bytes.length;
+      release(bytes);
     }
     return raw;
   }

@@ -46,15 +46,23 @@ export class ChunkReader {
     const hex = Buffer.from(id).toString("hex");
     const data = { chunk: hex, kind: kind === 1 ? "data" : "tree", target: this.#repository.name };
     if (first === undefined)
-      throw new HoldfastError("chunk_missing", `${kind === 1 ? "Data" : "Tree"} chunk ${hex.slice(0, 16)}… is in no pack of target ${this.#repository.name}`, {
-        hint: "Run `holdfast verify` to see what depends on it, and `holdfast repair`.",
-        data,
-      });
-    throw new HoldfastError("object_damaged", `${kind === 1 ? "Data" : "Tree"} chunk ${hex.slice(0, 16)}… on target ${this.#repository.name} cannot be read: ${first.error.message}`, {
-      hint: "Run `holdfast verify --read-data` to see what else is damaged, and `holdfast repair`; the next backup stores again what its source still has.",
-      cause: first.error,
-      data: { ...data, pack: first.pack },
-    });
+      throw new HoldfastError(
+        "chunk_missing",
+        `${kind === 1 ? "Data" : "Tree"} chunk ${hex.slice(0, 16)}… is in no pack of target ${this.#repository.name}`,
+        {
+          hint: "Run `holdfast verify` to see what depends on it, and `holdfast repair`.",
+          data,
+        },
+      );
+    throw new HoldfastError(
+      "object_damaged",
+      `${kind === 1 ? "Data" : "Tree"} chunk ${hex.slice(0, 16)}… on target ${this.#repository.name} cannot be read: ${first.error.message}`,
+      {
+        hint: "Run `holdfast verify --read-data` to see what else is damaged, and `holdfast repair`; the next backup stores again what its source still has.",
+        cause: first.error,
+        data: { ...data, pack: first.pack },
+      },
+    );
   }
 
   /** The bytes; or why the last copy failed; or undefined when there is none. */

@@ -7,7 +7,7 @@ import { TREE_ID_BYTES } from "../objects/tree-node.ts";
 import type { DecoderSetup, FeedPayload } from "./content-payload.ts";
 
 /** Decoded frames kept from batch to batch: those that straddle a boundary. */
-const CACHE_BYTES = 16 * 2 ** 20;
+const CACHE_BYTES = 8 * 2 ** 20;
 
 /** The thread's half of this format's ContentFeed; see `format.ts`. */
 export function createDecoder(setup: unknown): ContentDecoder {
@@ -77,7 +77,8 @@ class FrameDecoder implements ContentDecoder {
     let raw: Buffer | HoldfastError;
     try {
       const { codec, rawLength, row } = frame;
-      raw = this.#sealer.openFrame({ kind: 1, codec, rawLength, row }, batch.stored.subarray(frame.start, frame.start + frame.length));
+      const stored = batch.stored[frame.buffer] as Uint8Array;
+      raw = this.#sealer.openFrame({ kind: 1, codec, rawLength, row }, stored.subarray(frame.start, frame.start + frame.length));
       this.#cached += raw.length;
     } catch (error) {
       raw = asHoldfastError(error);

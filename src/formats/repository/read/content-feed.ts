@@ -1,4 +1,4 @@
-import { HoldfastError, type ErrorWire } from "../../../base/errors.ts";
+import { HoldfastError } from "../../../base/errors.ts";
 import type { ContentBatch, ContentFeed, SnapshotEntry } from "../../format.ts";
 import type { Repository } from "../repository.ts";
 import { TREE_ID_BYTES } from "../objects/tree-node.ts";
@@ -8,11 +8,13 @@ import { FrameFetcher, type FetchedFrame } from "./frame-fetcher.ts";
 import type { TreeReader } from "./tree-reader.ts";
 
 /** From here on a batch ends where the next chunk needs another frame, so that few frames are in two batches. */
-const BATCH_RAW_BYTES = 2 * 2 ** 20;
+const BATCH_RAW_BYTES = 4 * 2 ** 20;
 const BATCH_FILES = 512;
 /** Here every batch ends. */
 const BATCH_MAX_RAW_BYTES = 8 * 2 ** 20;
 const BATCH_MAX_FILES = 4096;
+/** Stored bytes fetched and not yet handed over. */
+const AHEAD_BYTES = 24 * 2 ** 20;
 
 /**
  * The main thread's half of the repository's ContentFeed. Inside a window files come ordered by the frame they begin in,
@@ -29,7 +31,14 @@ export function createContentFeed(repository: Repository, trees: TreeReader, sig
   };
 }
 
-type Fetched = Map<number, Promise<FetchedFrame>>;
+/** What becomes one batch, before anything of it is fetched. */
+interface PlannedBatch {
+  /** Number of its window. */
+  readonly window: number;
+  readonly parts: readonly FilePart[];
+  readonly frames: readonly number[];
+  readonly failed: ContentBatch["failed"];
+}
 
 async function* batches(
   repository: Repository,
@@ -38,38 +47,118 @@ async function* batches(
   outer: AbortSignal,
 ): AsyncGenerator<ContentBatch, void, undefined> {
   const stop = new AbortController();
-  const fetcher = new FrameFetcher(repository, AbortSignal.any([outer, stop.signal]));
   const windows = planWindows(files, repository.index, trees);
-  let before: Fetched = new Map();
-  /** Plans the next window and begins to fetch it, taking over what the one before it has. */
-  const begin = async (): Promise<{ window: Window; fetched: Fetched } | undefined> => {
-    outer.throwIfAborted();
-    const next = await windows.next();
-    if (next.done === true) return undefined;
-    const wanted = [...next.value.frames].filter((frame) => !before.has(frame));
-    const fetched = fetcher.fetch(wanted);
-    for (const frame of next.value.frames) {
-      const known = before.get(frame);
-      if (known !== undefined) fetched.set(frame, known);
-    }
-    before = fetched;
-    return { window: next.value, fetched };
-  };
+  const feed = new Feed(repository, AbortSignal.any([outer, stop.signal]));
   try {
-    let current = await begin();
-    while (current !== undefined) {
-      const next = begin();
-      next.catch(() => undefined);
-      if (current.window.failed.length > 0) yield { ...(await assemble(repository, [], current.fetched)), failed: current.window.failed };
-      for (const parts of divide(current.window)) {
+    for (let window = 0, ended = false; ;) {
+      // A window ahead, so that it is known which frames of this one are needed again.
+      while (!ended && feed.lastWindow) {
         outer.throwIfAborted();
-        yield await assemble(repository, parts, current.fetched);
+        const next = await windows.next();
+        if (next.done === true) ended = true;
+        else feed.add(next.value, window++);
       }
-      current = await next;
+      outer.throwIfAborted();
+      const batch = await feed.next();
+      if (batch === undefined) return;
+      yield batch;
     }
   } finally {
     stop.abort();
     await windows.return();
+  }
+}
+
+/** Batches in order, and the frames that are fetched ahead for them. */
+class Feed {
+  readonly #repository: Repository;
+  readonly #fetcher: FrameFetcher;
+  readonly #queue: PlannedBatch[] = [];
+  /** Batches of the queue for which fetching has begun. */
+  #begun = 0;
+  readonly #fetched = new Map<number, Promise<FetchedFrame>>();
+  /** How many batches of the queue need a frame. */
+  readonly #uses = new Map<number, number>();
+  #aheadBytes = 0;
+
+  constructor(repository: Repository, signal: AbortSignal) {
+    this.#repository = repository;
+    this.#fetcher = new FrameFetcher(repository, signal);
+  }
+
+  /** True when the next batch is of the last window that was added. */
+  get lastWindow(): boolean {
+    return this.#queue[0]?.window === this.#queue.at(-1)?.window;
+  }
+
+  add(window: Window, number: number): void {
+    if (window.failed.length > 0) this.#queue.push({ window: number, parts: [], frames: [], failed: window.failed });
+    for (const parts of divide(window)) {
+      const frames = [...new Set(parts.flatMap((part) => part.chunks.map((chunk) => chunk.frame)))];
+      for (const frame of frames) this.#uses.set(frame, (this.#uses.get(frame) ?? 0) + 1);
+      this.#queue.push({ window: number, parts, frames, failed: [] });
+    }
+  }
+
+  async next(): Promise<ContentBatch | undefined> {
+    this.#fetchAhead();
+    const planned = this.#queue.shift();
+    if (planned === undefined) return undefined;
+    this.#begun--;
+    return await this.#assemble(planned);
+  }
+
+  #fetchAhead(): void {
+    for (; this.#begun < this.#queue.length && (this.#begun === 0 || this.#aheadBytes < AHEAD_BYTES); this.#begun++) {
+      const { frames } = this.#queue[this.#begun] as PlannedBatch;
+      const wanted = frames.filter((frame) => !this.#fetched.has(frame));
+      for (const [frame, bytes] of this.#fetcher.fetch(wanted)) this.#fetched.set(frame, bytes);
+      for (const frame of wanted) this.#aheadBytes += this.#repository.index.frame(frame).storedLength;
+    }
+  }
+
+  async #assemble(planned: PlannedBatch): Promise<ContentBatch> {
+    const bytes = new Map<number, FetchedFrame>();
+    for (const frame of planned.frames) bytes.set(frame, await (this.#fetched.get(frame) as Promise<FetchedFrame>));
+    for (const [frame, fetched] of bytes) this.#used(frame, fetched);
+    const failed = [...planned.failed];
+    const delivered = planned.parts.filter((part) => {
+      const error = part.chunks.map(({ frame }) => bytes.get(frame)).find((fetched) => fetched instanceof HoldfastError);
+      if (error !== undefined) failed.push({ file: part.file, error: error.toWire() });
+      return error === undefined;
+    });
+    const payload = buildPayload(this.#repository, delivered, bytes);
+    return {
+      payload,
+      transfer: [
+        ...payload.stored.map((stored) => stored.buffer),
+        payload.files.buffer,
+        payload.fileChunks.buffer,
+        payload.chunkIds.buffer,
+        payload.chunkFrames.buffer,
+        payload.chunkOffsets.buffer,
+        payload.chunkLengths.buffer,
+        payload.chunkPieces.buffer,
+        payload.pieceOffsets.buffer,
+        payload.pieceLengths.buffer,
+      ],
+      files: delivered.map(({ file, first, last }) => ({ file, first, last })),
+      rawBytes: payload.chunkLengths.reduce((sum, length) => sum + length, 0),
+      failed,
+    };
+  }
+
+  /** One batch less needs a frame. Its bytes leave with that batch; whoever needs them later gets a copy. */
+  #used(frame: number, fetched: FetchedFrame): void {
+    const left = (this.#uses.get(frame) as number) - 1;
+    if (left > 0) {
+      this.#uses.set(frame, left);
+      this.#fetched.set(frame, Promise.resolve(fetched instanceof HoldfastError ? fetched : new Uint8Array(fetched)));
+      return;
+    }
+    this.#uses.delete(frame);
+    this.#fetched.delete(frame);
+    this.#aheadBytes -= this.#repository.index.frame(frame).storedLength;
   }
 }
 
@@ -117,58 +206,22 @@ function* divide(window: Window): Generator<FilePart[], void, undefined> {
   if (batch.length > 0) yield batch;
 }
 
-async function assemble(repository: Repository, parts: readonly FilePart[], fetched: Fetched): Promise<ContentBatch> {
-  const bytes = new Map<number, Uint8Array>();
-  const failed: { file: number; error: ErrorWire }[] = [];
-  const delivered: FilePart[] = [];
-  for (const part of parts) {
-    let error: HoldfastError | undefined;
-    for (const { frame } of part.chunks) {
-      if (bytes.has(frame)) continue;
-      const answer = await (fetched.get(frame) as Promise<FetchedFrame>);
-      if (answer instanceof HoldfastError) {
-        error = answer;
-        break;
-      }
-      bytes.set(frame, answer);
-    }
-    if (error === undefined) delivered.push(part);
-    else failed.push({ file: part.file, error: error.toWire() });
-  }
-  const payload = buildPayload(repository, delivered, bytes);
-  return {
-    payload,
-    transfer: [
-      payload.stored.buffer,
-      payload.files.buffer,
-      payload.fileChunks.buffer,
-      payload.chunkIds.buffer,
-      payload.chunkFrames.buffer,
-      payload.chunkOffsets.buffer,
-      payload.chunkLengths.buffer,
-      payload.chunkPieces.buffer,
-      payload.pieceOffsets.buffer,
-      payload.pieceLengths.buffer,
-    ],
-    files: delivered.map(({ file, first, last }) => ({ file, first, last })),
-    rawBytes: payload.chunkLengths.reduce((sum, length) => sum + length, 0),
-    failed,
-  };
-}
-
-function buildPayload(repository: Repository, parts: readonly FilePart[], bytes: ReadonlyMap<number, Uint8Array>): FeedPayload {
+function buildPayload(repository: Repository, parts: readonly FilePart[], bytes: ReadonlyMap<number, FetchedFrame>): FeedPayload {
   const chunks = parts.flatMap((part) => part.chunks);
   const pieces = chunks.reduce((sum, chunk) => sum + chunk.pieces.length / 2, 0);
   const used = [...new Set(chunks.map((chunk) => chunk.frame))];
   const position = new Map(used.map((frame, at) => [frame, at]));
-  const stored = new Uint8Array(used.reduce((sum, frame) => sum + (bytes.get(frame) as Uint8Array).length, 0));
-  let end = 0;
+  const buffers = new Map<ArrayBufferLike, number>();
+  const stored: Uint8Array<ArrayBuffer>[] = [];
   const frames = used.map((number): PayloadFrame => {
     const sealed = bytes.get(number) as Uint8Array;
-    stored.set(sealed, end);
-    end += sealed.length;
+    let buffer = buffers.get(sealed.buffer);
+    if (buffer === undefined) {
+      buffers.set(sealed.buffer, (buffer = stored.length));
+      stored.push(new Uint8Array(sealed.buffer as ArrayBuffer));
+    }
     const { codec, rawLength, row } = repository.index.frame(number);
-    return { number, codec, rawLength, row, start: end - sealed.length, length: sealed.length };
+    return { number, codec, rawLength, row, buffer, start: sealed.byteOffset, length: sealed.length };
   });
   const payload: FeedPayload = {
     frames,

@@ -13,7 +13,8 @@ export interface PayloadFrame {
   readonly codec: number;
   readonly rawLength: number;
   readonly row: KeyRow;
-  /** Place of its sealed bytes in `stored`. */
+  /** Which of `stored` holds its sealed bytes, and where. */
+  readonly buffer: number;
   readonly start: number;
   readonly length: number;
 }
@@ -21,7 +22,8 @@ export interface PayloadFrame {
 /** One batch as columns: files have chunks, chunks have pieces, each in order. */
 export interface FeedPayload {
   readonly frames: readonly PayloadFrame[];
-  readonly stored: Uint8Array<ArrayBuffer>;
+  /** As they were fetched: one buffer a request. */
+  readonly stored: readonly Uint8Array<ArrayBuffer>[];
   /** Positions of the files in the list that `batches` was given. */
   readonly files: Uint32Array<ArrayBuffer>;
   /** Chunks of each file in this batch. */

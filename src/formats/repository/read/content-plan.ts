@@ -8,7 +8,7 @@ import { wrongLength } from "./file-reader.ts";
 import { fileContentOf } from "./snapshot-entry.ts";
 import { storedLength, type FileContent, type TreeReader } from "./tree-reader.ts";
 
-/** A window is what is fetched together: stored bytes of distinct frames, and what the plan itself may take. */
+/** A window is what is ordered together: stored bytes of distinct frames, and what the plan itself may take. */
 const WINDOW_STORED_BYTES = 20 * 2 ** 20;
 const WINDOW_FILES = 16_384;
 const WINDOW_CHUNKS = 32_768;
@@ -130,7 +130,7 @@ class Places {
       return [this.#position - length, length];
     }
     const pieces: number[] = [];
-    for (let left = length; left > 0; ) {
+    for (let left = length; left > 0;) {
       const extent = this.#extents[this.#extent] as Extent;
       const room = Math.min(left, extent.offset + extent.length - this.#position);
       pieces.push(this.#position, room);

@@ -28,7 +28,7 @@ export async function* readFile(
   let rest: Uint8Array = new Uint8Array();
   for (const { offset, length } of content.extents) {
     yield* zeros(offset - position);
-    for (let left = length; left > 0; ) {
+    for (let left = length; left > 0;) {
       if (rest.length === 0) {
         const next = await data.next();
         if (next.done === true) throw wrongLength("shorter");

@@ -6,7 +6,7 @@ import type { Repository } from "../repository.ts";
 const MAX_GET_BYTES = 8 * 2 ** 20;
 /** Reading past so many unwanted bytes is cheaper than another request. */
 const MAX_GAP_BYTES = 64 * 1024;
-const MAX_GETS = 8;
+const MAX_GETS = 16;
 
 /** The sealed bytes of a frame, or why there are none. */
 export type FetchedFrame = Uint8Array | HoldfastError;

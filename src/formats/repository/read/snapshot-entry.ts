@@ -12,7 +12,19 @@ const ROOT_PATH = Uint8Array.of(0x2f);
 
 /** The directory `/` of a snapshot. Trees keep no metadata of it: it comes as 0755, root's, of 1970. */
 export function rootEntry(root: string): SnapshotEntry {
-  const meta = { mode: 0o755, uid: 0, gid: 0, user: "", group: "", mtimeNs: 0n, ctimeNs: 0n, inode: 0n, links: 1, device: 0n, xattrs: [] };
+  const meta = {
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+    user: "",
+    group: "",
+    mtimeNs: 0n,
+    ctimeNs: 0n,
+    inode: 0n,
+    links: 1,
+    device: 0n,
+    xattrs: [],
+  };
   return {
     path: ROOT_PATH,
     entry: { name: new Uint8Array(), type: "directory", meta, size: 0 },
@@ -29,7 +41,12 @@ export function snapshotEntry(parent: Uint8Array, entry: TreeEntry): SnapshotEnt
   const name = path.subarray(path.length - entry.name.length);
   const content = entry.type === "file" ? contentOf(entry) : undefined;
   const tree = entry.tree === undefined ? undefined : Uint8Array.from(entry.tree);
-  const ref: Ref = tree !== undefined ? { tree } : content !== undefined ? { ids: Uint8Array.from(content.ids), depth: content.depth } : undefined;
+  const ref: Ref =
+    tree !== undefined
+      ? { tree }
+      : content !== undefined
+        ? { ids: Uint8Array.from(content.ids), depth: content.depth }
+        : undefined;
   return {
     path,
     entry: publicEntry(name, entry),
@@ -65,7 +82,9 @@ function publicEntry(name: Uint8Array, entry: TreeEntry): Entry {
     case "blockdev":
       return { name, type, meta, size, rdev: entry.rdev ?? 0n };
     case "directory":
-      return (entry.flags & ENTRY_FLAG.unreadable) === 0 ? { name, type, meta, size } : { name, type, meta, size, unreadable: true };
+      return (entry.flags & ENTRY_FLAG.unreadable) === 0
+        ? { name, type, meta, size }
+        : { name, type, meta, size, unreadable: true };
     default:
       return { name, type, meta, size };
   }

@@ -23,7 +23,11 @@ export class SnapshotReader {
   }
 
   /** One entry by its path, or undefined; the root for a path without components. */
-  async lookup(snapshot: Pick<SnapshotInfo, "root" | "id">, path: Uint8Array, signal?: AbortSignal): Promise<SnapshotEntry | undefined> {
+  async lookup(
+    snapshot: Pick<SnapshotInfo, "root" | "id">,
+    path: Uint8Array,
+    signal?: AbortSignal,
+  ): Promise<SnapshotEntry | undefined> {
     signal?.throwIfAborted();
     const root = rootOf(snapshot);
     const names = components(path);

@@ -143,7 +143,7 @@ function countUpTo<Item>(items: readonly Item[], name: Uint8Array, keyOf: (item:
 /** Names of a path, without empty ones. */
 export function components(path: Uint8Array): Uint8Array[] {
   const names: Uint8Array[] = [];
-  for (let start = 0; start < path.length; ) {
+  for (let start = 0; start < path.length;) {
     const slash = path.indexOf(0x2f, start);
     const end = slash < 0 ? path.length : slash;
     if (end > start) names.push(path.subarray(start, end));

@@ -41,7 +41,7 @@ export async function rebuildIndex(repository: Repository, options: { readonly s
       signal.throwIfAborted();
       if (!(error instanceof HoldfastError) || error.transient) throw error;
       if (error.code === "target_missing_object") return;
-      if (!/^object_/.test(error.code)) throw error;
+      if (!error.code.startsWith("object_")) throw error;
       unreadable.set(id, error.message);
     }
   });

@@ -1,4 +1,4 @@
-import { HoldfastError } from "../../../base/errors.ts";
+import type { HoldfastError } from "../../../base/errors.ts";
 import type { PackId } from "../../../base/ids.ts";
 import type { Progress } from "../../../base/events.ts";
 import { checkFeatures } from "../keys/keyring.ts";
@@ -55,7 +55,7 @@ export async function repairRepository(repository: Repository, options: RepairOp
   const { signal } = options;
   checkFeatures(repository.keyring.features, "write");
   await using stack = new AsyncDisposableStack();
-  const { lease, assertHeld } = stack.use(await acquireMaintenance(repository, { signal }));
+  const maintenance = stack.use(await acquireMaintenance(repository, { signal }));
   let view = await loadView(repository, { signal, withAbsent: true });
   const reasons = indexProblems(view);
   if (options.index) reasons.push("it was asked for");
@@ -95,11 +95,11 @@ export async function repairRepository(repository: Repository, options: RepairOp
     });
   }
   const marked = [...bad].filter(([id]) => view.packs.get(id)?.damaged !== true).map(([id, problems]) => ({ id, problems }));
-  assertHeld();
+  maintenance.assertHeld();
   await markDamaged(
     repository,
     marked.map(({ id }) => id),
-    lease.owner,
+    maintenance.lease.owner,
     signal,
   );
   return { rebuilt, reasons, marked, packsRead: chosen.length };

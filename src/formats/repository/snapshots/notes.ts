@@ -45,7 +45,7 @@ export async function readNotes(
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
       if (error.code === "target_missing_object") return;
-      if (onDamaged === undefined || !/^object_/.test(error.code)) throw error;
+      if (onDamaged === undefined || !error.code.startsWith("object_")) throw error;
       onDamaged(id, error);
     }
   });

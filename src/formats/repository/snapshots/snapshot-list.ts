@@ -24,8 +24,8 @@ export interface ListSnapshotsOptions {
  * Every snapshot that no deletion names, with tags, hold and description as the notes left them, oldest first. Rejects
  * when a listing or a read fails for another reason than damage.
  */
-export async function listSnapshots(repository: Repository, options: ListSnapshotsOptions = {}): Promise<SnapshotInfo[]> {
-  return (await readSnapshots(repository, options)).snapshots.map(({ object: _, ...info }) => info);
+export async function listSnapshots(repository: Repository, options: ListSnapshotsOptions = {}): Promise<StoredSnapshot[]> {
+  return (await readSnapshots(repository, options)).snapshots;
 }
 
 /** What the folders snapshots/ and notes/ hold together. */
@@ -52,7 +52,7 @@ export async function readSnapshots(repository: Repository, options: ListSnapsho
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
       if (error.code === "target_missing_object") return;
-      if (onDamaged === undefined || !/^object_/.test(error.code)) throw error;
+      if (onDamaged === undefined || !error.code.startsWith("object_")) throw error;
       onDamaged(`snapshots/${id}`, error);
     }
   });

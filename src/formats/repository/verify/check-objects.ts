@@ -1,6 +1,6 @@
 import { HoldfastError } from "../../../base/errors.ts";
+import type { ObjectId } from "../../../base/ids.ts";
 import type { VerifyCheck, VerifyDamage } from "../../format.ts";
-import { decodeKeyring } from "../keys/keyring.ts";
 import { parseSlot } from "../keys/slot.ts";
 import { decodeLease } from "../objects/lease-object.ts";
 import { inParallel, readRepositoryId, type ObjectFolder, type Repository } from "../repository.ts";
@@ -26,8 +26,15 @@ export class Findings {
 export async function checkSmallObjects(repository: Repository, findings: Findings, signal: AbortSignal): Promise<void> {
   await checkConfig(repository, findings, signal);
   await checkSlots(repository, findings, signal);
-  await checkFolder(repository, "keyring", "keyring", decodeKeyring, findings, signal);
-  await checkFolder(repository, "leases", "lease", decodeLease, findings, signal);
+  await checkFolder(repository, "keyring", "keyring", (id) => repository.readKeyring(id, signal), findings, signal);
+  await checkFolder(
+    repository,
+    "leases",
+    "lease",
+    async (id) => decodeLease(await repository.readObject("leases", id, signal)),
+    findings,
+    signal,
+  );
 }
 
 async function checkConfig(repository: Repository, findings: Findings, signal: AbortSignal): Promise<void> {
@@ -66,14 +73,14 @@ async function checkFolder(
   repository: Repository,
   folder: ObjectFolder,
   kind: string,
-  decode: (content: Uint8Array) => unknown,
+  read: (id: ObjectId) => Promise<unknown>,
   findings: Findings,
   signal: AbortSignal,
 ): Promise<void> {
   const stats = await repository.listObjects(folder, signal);
   let failed = 0;
   await inParallel(stats, Math.min(FETCHES, repository.target.capabilities.concurrency), async ({ id }) => {
-    const problem = await damageOf(async () => decode(await repository.readObject(folder, id, signal)));
+    const problem = await damageOf(() => read(id));
     if (problem === undefined) return;
     failed++;
     findings.add({ kind, id, message: problem });

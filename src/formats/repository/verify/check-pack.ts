@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
+import { decompress } from "../../../codec/compress.ts";
 import type { Sealer } from "../keys/sealer.ts";
 import { locateDirectory, openDirectory, type PackDirectory } from "../objects/pack-directory.ts";
 import type { PackRecord } from "../objects/index-object.ts";
 import { idStride, type PackFrame } from "../objects/pack-frames.ts";
 import type { PackReply, PackRequest } from "./messages.ts";
+import { release } from "./release.ts";
 
 /**
  * Proves every byte of a pack: its SHA-256, its directory, that directory and index agree, and each frame down to the ids
@@ -48,7 +50,8 @@ function frameProblem(
     const { kind, rows } = listed;
     const row = rows[frame.row];
     if (row === undefined) return "its key row is missing";
-    const raw = sealer.openFrame({ kind, codec: frame.codec, rawLength: frame.rawLength, row }, stored);
+    const plain = sealer.unsealFrame({ kind, codec: frame.codec, rawLength: frame.rawLength, row }, stored);
+    const raw = decompress(frame.codec, plain, frame.rawLength);
     const stride = idStride(frame);
     let at = 0;
     for (let i = 0; i < frame.chunkLengths.length; i++) {
@@ -56,6 +59,8 @@ function frameProblem(
       sealer.keys.checkChunk(kind, raw.subarray(at, at + length), frame.chunkIds.subarray(i * stride, i * stride + stride));
       at += length;
     }
+    release(raw);
+    release(plain);
     return undefined;
   } catch (error) {
     return messageOf(error);

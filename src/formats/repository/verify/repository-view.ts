@@ -138,7 +138,7 @@ async function readOrNote<Content>(
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
     if (error.code === "target_missing_object") return undefined;
-    if (!/^object_/.test(error.code)) throw error;
+    if (!error.code.startsWith("object_")) throw error;
     onDamaged(error);
     return undefined;
   }

@@ -189,7 +189,7 @@ class Scanner {
     } catch (error) {
       throwIfAborted(signal);
       const known = asHoldfastError(error);
-      if (known.transient || !(/^object_/.test(known.code) || known.code === "target_missing_object")) throw error;
+      if (known.transient || !(known.code.startsWith("object_") || known.code === "target_missing_object")) throw error;
       positions.forEach((position, i) => this.#failed(chunkIds, position, roles[i] as number, known.message));
       return;
     }

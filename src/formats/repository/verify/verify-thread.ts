@@ -7,6 +7,7 @@ import { checkPack } from "./check-pack.ts";
 import type { JobAnswer, JobMessage } from "./job-thread.ts";
 import type { NodesReply, VerifyReply, VerifyRequest } from "./messages.ts";
 import { readNodes } from "./read-nodes.ts";
+import { release } from "./release.ts";
 
 // Decrypts, decompresses and checks for verify, repair and the mark of a prune; holds no state but the keys.
 
@@ -31,6 +32,7 @@ function transferOf(reply: NodesReply): ArrayBuffer[] {
 port.on("message", ({ job, request }: JobMessage<VerifyRequest>) => {
   try {
     const reply = answer(request);
+    if (request.type === "pack") release(request.bytes);
     port.postMessage({ job, reply } satisfies JobAnswer<VerifyReply>, reply.type === "nodes" ? transferOf(reply) : []);
   } catch (error) {
     port.postMessage({ job, error: asHoldfastError(error).toWire() } satisfies JobAnswer<VerifyReply>);

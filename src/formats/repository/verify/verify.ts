@@ -1,9 +1,8 @@
-import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
+import { HoldfastError } from "../../../base/errors.ts";
 import type { SnapshotId } from "../../../base/ids.ts";
 import type { SnapshotInfo, VerifyOptions, VerifyReport } from "../../format.ts";
 import { ChunkReader } from "../read/chunk-reader.ts";
 import type { Repository } from "../repository.ts";
-import { putVerificationNote } from "../snapshots/notes.ts";
 import { missingPredecessors, readSnapshots } from "../snapshots/snapshot-list.ts";
 import { checkSmallObjects, Findings } from "./check-objects.ts";
 import { checkDirectories, checkPresence, PackHealth } from "./check-packs.ts";
@@ -14,7 +13,6 @@ import { scanTrees, type TreeScan } from "./scan-trees.ts";
 import { VerifyPool } from "./verify-pool.ts";
 
 /** Damage in words kept in the note of a verification. */
-const NOTED_DAMAGE = 20;
 
 /**
  * Proves that snapshots can be read, and names what cannot: every small object by its hash and tag, packs by presence,
@@ -94,7 +92,6 @@ class Verification {
       bytesRead: this.#bytesRead,
       level: readData >= 1 ? "data" : readData > 0 ? `data ${readData}` : "structure",
     };
-    await this.#keep(report, snapshots);
     return report;
   }
 
@@ -226,27 +223,6 @@ class Verification {
         snapshots: [...holders],
         paths: [path],
       });
-  }
-
-  async #keep(report: VerifyReport, snapshots: readonly SnapshotInfo[]): Promise<void> {
-    const details = {
-      checks: report.checks.map(({ name, checked, failed }) => ({ name, checked, failed })),
-      damage: report.damage.slice(0, NOTED_DAMAGE).map(({ kind, id, message }) => ({ kind, id, message })),
-      damageCount: report.damage.length,
-      bytesRead: report.bytesRead,
-    };
-    const ids: SnapshotId[] = snapshots.map(({ id }) => id);
-    try {
-      await putVerificationNote(
-        this.#repository,
-        { snapshots: ids, level: report.level, result: report.ok ? "ok" : "damaged", details },
-        this.#options.signal,
-      );
-    } catch (error) {
-      this.#options.signal.throwIfAborted();
-      // A target that cannot be written to can still be verified.
-      this.#findings.check("note of this result", 0, 0, `not kept: ${asHoldfastError(error).message}`);
-    }
   }
 
   #progress(phase: string, done: number, total: number | undefined): void {

@@ -133,7 +133,8 @@ export type ToTree =
   | { readonly type: "results"; readonly results: FileResults }
   | { readonly type: "claims"; readonly batch: number; readonly masks: Uint8Array<ArrayBuffer> }
   | { readonly type: "checked"; readonly check: number; readonly missing: Uint8Array<ArrayBuffer> }
-  | { readonly type: "frame"; readonly request: number; readonly frame: FetchedFrame | undefined };
+  | { readonly type: "frame"; readonly request: number; readonly frame: FetchedFrame | undefined }
+  | { readonly type: "stop" };
 
 /** A stored frame with what is needed to open it. */
 export interface FetchedFrame {

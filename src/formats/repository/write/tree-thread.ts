@@ -25,6 +25,7 @@ let nextRequest = 0;
 const fetches = new Map<number, (frame: FetchedFrame | undefined) => void>();
 let wake: (() => void) | undefined;
 let problems: SourceProblem[] = [];
+let walker: ReturnType<typeof walkFiles> | undefined;
 let eventsIn: { events: readonly WalkEvent[]; last: boolean }[] = [];
 
 function post(message: FromTree, transfer: ArrayBuffer[] = []): void {
@@ -109,7 +110,8 @@ async function walk(to: TreeBuilder, options: FilesWalkOptions): Promise<void> {
     sendProblems();
     post({ type: "walked", files, bytes, current, done });
   };
-  for (const event of walkFiles(options, { onProblem: (problem) => problems.push(problem) })) {
+  walker = walkFiles(options, { onProblem: (problem) => problems.push(problem) });
+  for (const event of walker) {
     // Waiting is rare; the common path stays synchronous, because a promise an entry would cost more than the walk.
     const wait = to.take(event);
     if (wait !== undefined) await wait;
@@ -163,6 +165,11 @@ port.on("message", (message: ToTree) => {
       case "frame":
         fetches.get(message.request)?.(message.frame);
         fetches.delete(message.request);
+        break;
+      case "stop":
+        // Its folders are closed here, where it stands still; with the port closed nothing keeps the thread alive.
+        walker?.return(undefined);
+        port.close();
         break;
     }
   } catch (error) {

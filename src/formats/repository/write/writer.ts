@@ -421,7 +421,7 @@ class SnapshotWriter implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.allSettled([this.#pool[Symbol.asyncDispose](), this.#tree?.[Symbol.asyncDispose]()]);
+    await Promise.allSettled([this.#pool[Symbol.asyncDispose](), this.#tree?.stop({ type: "stop" })]);
     // Whatever goes wrong from here on must not hide what became of the run.
     // Not waited for: a generator that hangs in its own read would never answer. It ends with its source.
     this.#events?.return?.().catch(() => undefined);

@@ -5,6 +5,8 @@ import { HoldfastError } from "../../../../src/base/errors.ts";
 import type { SnapshotId } from "../../../../src/base/ids.ts";
 import { systemRandom } from "../../../../src/codec/system-random.ts";
 import { HeldLease } from "../../../../src/formats/repository/leases/leases.ts";
+import { newEpoch } from "../../../../src/formats/repository/keyslots/keyslots.ts";
+import { objectIdOf } from "../../../../src/formats/repository/repository.ts";
 import { pruneRepository, PRUNE_BOUNDARIES } from "../../../../src/formats/repository/prune/prune.ts";
 import { deleteSnapshots } from "../../../../src/formats/repository/snapshots/delete-snapshots.ts";
 import { verifyRepository } from "../../../../src/formats/repository/verify/verify.ts";
@@ -49,6 +51,19 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
     return error instanceof HoldfastError ? error.code : String(error);
   }
   return "none";
+}
+
+/** SHA-256 of the stored bytes of every data frame in a good pack, with its epoch. */
+async function dataFrames(world: World): Promise<Map<string, number>> {
+  const repository = await world.open();
+  const frames = new Map<string, number>();
+  for (const { id, kind, state } of repository.index.packs()) {
+    if (kind !== 1 || state !== "ok") continue;
+    const bytes = world.memory.objects.get(`packs/${id.slice(0, 2)}/${id}`)?.bytes;
+    for (const { offset, storedLength, row } of repository.index.framesOf(id))
+      frames.set(objectIdOf(bytes?.subarray(offset, offset + storedLength) ?? new Uint8Array()), row.epoch);
+  }
+  return frames;
 }
 
 describe("prune", () => {
@@ -104,18 +119,22 @@ describe("prune", () => {
   it("copies live frames verbatim, under the key of their epoch", async () => {
     const world = new World({ packBytes: 256 * 1024 });
     const repository = await world.create();
-    // One frame is a file of 32 KiB; keeping every other file keeps whole frames.
-    const many = filesOf(
-      ...Array.from({ length: 16 }, (_, i): [string, number, number] => [`f${String(i).padStart(2, "0")}`, i, 1_000_000]),
-    );
+    const parts = Array.from({ length: 16 }, (_, i): [string, number, number] => [`f${i}`, i, 3 * 32 * 1024]);
+    const many = filesOf(...parts);
     const first = await world.backup(repository, many);
-    const half = new Map([...many].filter((_, i) => i % 2 === 0));
-    const kept = new Map([[await world.backup(repository, half), half]]);
+    await newEpoch(repository);
+    const half = new Map([...many].filter((_, i) => i % 4 < 2));
+    const kept = new Map([[await world.backup(await world.open(), half), half]]);
     await deleteSnapshots(repository, [first]);
-    await pruneRepository(repository, pruneOptions({ immediate: true }));
+    const before = await dataFrames(world);
+    const { packsRepacked } = await pruneRepository(await world.open(), pruneOptions({ immediate: true }), { grouping: "file" });
+    expect(packsRepacked).toBeGreaterThan(3);
+    const after = await dataFrames(world);
+    expect(after.size).toBeLessThan(before.size * 0.6);
+    // Every frame that is left is one that was there, to the byte, and under the first epoch's key.
+    for (const [digest, epoch] of after) expect([before.get(digest), epoch]).toEqual([1, 1]);
     await expectKept(world, kept);
-    const live = [...half.values()].reduce((sum, bytes) => sum + bytes.length, 0);
-    expect(bytesIn(world, "packs")).toBeLessThan(live * 1.05);
+    expect((await verifyRepository(await world.open(), verifyOptions())).damage).toEqual([]);
   });
 
   it("keeps at most 5 % over a fresh repository of the kept snapshots", async () => {

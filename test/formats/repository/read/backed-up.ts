@@ -25,7 +25,12 @@ async function optionsFor(folder: string): Promise<RepositoryOptions> {
 
 /** A new repository in `folder`. */
 export async function createRepository(folder: string): Promise<ReadingStore> {
-  const repository = await Repository.create(await optionsFor(folder), unlocking, { function: "pbkdf2", hash: "sha512", iterations: 1000 }, undefined);
+  const repository = await Repository.create(
+    await optionsFor(folder),
+    unlocking,
+    { function: "pbkdf2", hash: "sha512", iterations: 1000 },
+    undefined,
+  );
   return readingStore(repository);
 }
 
@@ -120,13 +125,14 @@ function readingStore(repository: Repository): ReadingStore {
     [Symbol.asyncDispose]: () => repository[Symbol.asyncDispose](),
   };
   return new Proxy({ ...reading, repository } as unknown as ReadingStore, {
-    get: (target, name) => (name in target ? (target as unknown as Record<string | symbol, unknown>)[name] : name === "then" ? undefined : not()),
+    get: (target, name) =>
+      name in target ? (target as unknown as Record<string | symbol, unknown>)[name] : name === "then" ? undefined : not(),
   });
 }
 
 /** Files of the repository below one of its folders. */
 export function objectFiles(folder: string, below: string): string[] {
-  return (readdirSync(join(folder, below), { recursive: true, withFileTypes: true }))
+  return readdirSync(join(folder, below), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();

@@ -87,7 +87,8 @@ describe("a snapshot of oddities", () => {
     const snapshot = await backUp(store, [source.path]);
     const names = await store.lookup(snapshot, Buffer.from(`${source.path}/names`));
     const listed: Buffer[] = [];
-    for await (const entries of store.list(names as SnapshotEntry)) listed.push(...entries.map((entry) => Buffer.from(entry.entry.name)));
+    for await (const entries of store.list(names as SnapshotEntry))
+      listed.push(...entries.map((entry) => Buffer.from(entry.entry.name)));
     expect(listed).toEqual(listed.toSorted((a, b) => Buffer.compare(a, b)));
     expect(listed.length).toBeGreaterThan(10);
     for (const name of listed) {
@@ -133,7 +134,7 @@ describe("large files", () => {
       expect((contents.get(i) as Buffer).equals(expected)).toBe(true);
       expect(await digest(store, file)).toBe(sha256(expected));
     }
-    expect((files[0]?.ref as { depth: number }).depth).toBe(1);
+    expect(files[0]?.ref).toMatchObject({ depth: 1 });
     expect(files[1]?.extents?.length).toBeGreaterThan(1);
   });
 
@@ -152,7 +153,13 @@ describe("large files", () => {
     }
     const abort = new AbortController();
     abort.abort(new Error("enough"));
-    await expect(store.content(abort.signal).batches([file as SnapshotEntry])[Symbol.asyncIterator]().next()).rejects.toThrow("enough");
+    await expect(
+      store
+        .content(abort.signal)
+        .batches([file as SnapshotEntry])
+        [Symbol.asyncIterator]()
+        .next(),
+    ).rejects.toThrow("enough");
   });
 });
 

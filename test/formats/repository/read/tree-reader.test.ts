@@ -24,7 +24,19 @@ class Chunks {
   }
 }
 
-const meta = { mode: 0o644, uid: 0, gid: 0, user: "", group: "", mtimeNs: 0n, ctimeNs: 0n, inode: 1n, links: 1, device: 0n, xattrs: [] };
+const meta = {
+  mode: 0o644,
+  uid: 0,
+  gid: 0,
+  user: "",
+  group: "",
+  mtimeNs: 0n,
+  ctimeNs: 0n,
+  inode: 1n,
+  links: 1,
+  device: 0n,
+  xattrs: [],
+};
 
 function fifo(name: string | Buffer): TreeEntry {
   const base = { flags: 0, meta, size: 0, profile: 0, depth: 0, ids: new Uint8Array(), extents: [] };
@@ -104,7 +116,10 @@ describe("TreeReader", () => {
   ])("refuses a directory whose nodes are wrong: %s", async (message, build) => {
     const chunks = new Chunks();
     const tree = build(chunks);
-    await expect(names(chunks.reader(), tree)).rejects.toMatchObject({ code: "object_malformed", message: expect.stringContaining(message) });
+    await expect(names(chunks.reader(), tree)).rejects.toMatchObject({
+      code: "object_malformed",
+      message: expect.stringContaining(message),
+    });
   });
 
   it.each([Buffer.from(".."), Buffer.from("."), Buffer.from("a/b"), Buffer.from("a\0b"), Buffer.alloc(0)])(
