@@ -41,7 +41,7 @@ const campaign = new Campaign({
   size: { files, bytes },
   packBytes,
   random: { backup, prune: kills - backup },
-  boundaries: !values["no-boundaries"],
+  boundaries: values["no-boundaries"] ? undefined : "thoroughly",
   restoreAllEvery: 10,
   log: (line) => {
     if (!values.quiet) console.log(`${since()}  ${line}`);

@@ -76,6 +76,8 @@ export interface FormatCapabilities {
 
 /** What a backup hands to a format. */
 export interface WriteRequest {
+  /** The id of the snapshot that is copied: equal on every target. Default: a new one. */
+  readonly id?: SnapshotId | undefined;
   readonly run: RunId;
   readonly host: string;
   readonly job: string;
@@ -90,6 +92,8 @@ export interface WriteRequest {
   readonly finishSource: () => Promise<Readonly<Record<string, unknown>>>;
   readonly compression: { readonly type: "none" | "zstd" | "gzip"; readonly level: number };
   readonly grouping: "frame" | "file";
+  /** What the snapshot that is read back could not read itself; counted into the new one. */
+  readonly inherited?: Pick<SnapshotInfo, "unreadable" | "unreadableCount" | "changedWhileRead"> | undefined;
   readonly description: string;
   readonly tags: readonly string[];
   readonly configDigest: string | undefined;

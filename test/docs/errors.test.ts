@@ -32,7 +32,8 @@ test("every code is documented with its exit code, and nothing else is", () => {
 
 test("each code has one row with a meaning, an occasion and an advice, in the order of the code", () => {
   expect(rows().map(({ code }) => code)).toEqual(Object.keys(ERROR_CODES));
-  for (const { code, cells } of rows()) expect({ code, cells: cells.map((cell) => cell.length > 3) }).toEqual({ code, cells: [true, true, true] });
+  for (const { code, cells } of rows())
+    expect({ code, cells: cells.map((cell) => cell.length > 3) }).toEqual({ code, cells: [true, true, true] });
 });
 
 test("every exit code is in the table of exit codes", () => {

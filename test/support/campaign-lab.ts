@@ -4,16 +4,15 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { performRestore } from "../../src/engine/restore/perform.ts";
 import type { SnapshotInfo } from "../../src/formats/format.ts";
 import type { ChildWork } from "./campaign-child.ts";
 import { manifestDifferences, takeManifest, type Manifest } from "./campaign-manifest.ts";
+import { restoreInto } from "./campaign-restore.ts";
 import { campaignConfig, CampaignSession, TARGET } from "./campaign-session.ts";
 import { ChangingTree, type TreeSize } from "./changing-tree.ts";
 
 const CHILD = fileURLToPath(new URL("./campaign-child.ts", import.meta.url));
 const RECOVER = fileURLToPath(new URL("../../recover.mjs", import.meta.url));
-const signal = new AbortController().signal;
 
 /** How a child process ended. */
 export interface ChildEnd {
@@ -200,22 +199,7 @@ export class CampaignLab {
       const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
       must(status === 0, `recover.mjs ended with ${status}: ${stderr}`);
     } else {
-      const report = await performRestore(
-        {
-          store: await campaign.session.store(TARGET),
-          snapshot,
-          path: Buffer.from("/"),
-          destination: { kind: "folder", path: Buffer.from(destination) },
-          include: [],
-          exclude: [],
-          overwrite: "always",
-          delete: false,
-          confirmedLive: false,
-          roots: undefined,
-          protect: [],
-        },
-        { verifyFirst: false, verify: false, onProgress: () => undefined, signal },
-      );
+      const report = await restoreInto(await campaign.session.store(TARGET), snapshot, destination);
       must(report.status === "success", `a restore was not complete: ${JSON.stringify(report.problems.slice(0, 3))}`);
     }
     const expected = this.#manifests.get(snapshot.id);

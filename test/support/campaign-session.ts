@@ -21,14 +21,14 @@ export const JOB = "tree";
 export const TARGET = "disk";
 
 /** The configuration of a campaign in `folder`: `tree` to `repository`, with nothing kept longer than needed. */
-export function campaignConfig(folder: string): string {
+export function campaignConfig(folder: string, tree = `${folder}/tree`): string {
   const quoted = (name: string): string => JSON.stringify(`${folder}/${name}`);
   return [
     "version: 1",
     "host: campaign",
     `daemon: { stateDir: ${quoted("state")}, cacheDir: ${quoted("cache")} }`,
     `encryption: { main: { keyFile: ${quoted("key")}, generate: true } }`,
-    `sources: { tree: { type: files, paths: [${quoted("tree")}] } }`,
+    `sources: { tree: { type: files, paths: [${JSON.stringify(tree)}] } }`,
     `targets: { ${TARGET}: { type: local, path: ${quoted("repository")}, encryption: main } }`,
     "retention: { few: { keepLast: 3 } }",
     `jobs: { ${JOB}: { sources: [tree], targets: [${TARGET}], retention: few } }`,
@@ -53,7 +53,7 @@ export class CampaignSession implements AsyncDisposable {
     return { config };
   }
 
-  constructor(path: string, packBytes: number, surroundings: Partial<Surroundings> = {}) {
+  constructor(path: string, packBytes: number | undefined, surroundings: Partial<Surroundings> = {}) {
     const { config } = CampaignSession.load(path);
     this.state = openState(config.daemon.stateDir);
     this.session = new Session(config, this.state, {

@@ -19,8 +19,8 @@ export interface CampaignOptions {
   readonly packBytes: number;
   /** Kills at random moments. */
   readonly random: { readonly backup: number; readonly prune: number };
-  /** Kill at every named boundary too. */
-  readonly boundaries: boolean;
+  /** Kill at every named boundary too: `once`, or `thoroughly`, which tries more places and makes more for a prune to do. */
+  readonly boundaries: "once" | "thoroughly" | undefined;
   /** Restore every listed snapshot after each so many kills. */
   readonly restoreAllEvery: number;
   /** Told of every step. */
@@ -74,7 +74,7 @@ export class Campaign {
       // The first time a retention would delete much, it waits for an approval; applied early, it has nothing to delete.
       await this.lab.prune();
       for (let i = 0; i < 4; i++) await this.#churn();
-      if (this.#options.boundaries) await this.#boundaries();
+      if (this.#options.boundaries !== undefined) await this.#boundaries();
       await this.#random();
       this.#step = "the end";
       await this.lab.restoreAll();
@@ -115,7 +115,7 @@ export class Campaign {
     for (const name of Object.keys(FAULT_POINTS) as FaultPoint[]) {
       if (name.endsWith(" claim")) continue;
       await this.#reach("backup", name, (attempt) => this.#targetPoint(name, attempt, 4));
-      if (/delete|readdir|link$/.test(name)) await this.#reach("prune", name, (attempt) => this.#targetPoint(name, attempt, 6));
+      if (this.#thorough && /delete|readdir|link$/.test(name)) await this.#reach("prune", name, (attempt) => this.#targetPoint(name, attempt, 6));
     }
   }
 
@@ -130,7 +130,7 @@ export class Campaign {
   async #init(): Promise<void> {
     const { folder, seed, packBytes } = this.#options;
     for (const [name, hits] of INIT_POINTS)
-      for (let hit = 1; hit <= hits; hit++) {
+      for (let hit = this.#thorough ? 1 : 2; hit <= (this.#thorough ? hits : 2); hit++) {
         this.#step = `init: ${name}:${hit}`;
         const lab = new CampaignLab(join(folder, `init-${name.replaceAll(" ", "-")}-${hit}`), { seed, size: { files: 20, bytes: 200_000 }, packBytes });
         const end = await lab.run({ operation: "apply", kill: { at: "target", name, hit, place: "main" } });
@@ -145,7 +145,7 @@ export class Campaign {
       if (operation === "prune") {
         // Something condemned before, to delete; something new, to condemn.
         await this.lab.prune();
-        for (let i = 0; i < 3; i++) await this.#churn();
+        for (let i = this.#thorough ? 3 : 2; i > 0; i--) await this.#churn();
       }
       await this.#kill(operation, name, at(attempt), undefined);
       if (this.#killsOf(operation, name) > 0) return;
@@ -172,6 +172,10 @@ export class Campaign {
     if (end.killed && committed) row.committed++;
     const what = end.killed ? `killed after ${end.workMs.toFixed(0)} ms` : `ended after ${end.workMs.toFixed(0)} ms`;
     this.#options.log(`${operation}, ${name}: ${what}${committed ? ", its snapshot was committed" : ""}${removed > 0 ? `, ${removed} snapshots had been removed` : ""}; good`);
+  }
+
+  get #thorough(): boolean {
+    return this.#options.boundaries === "thoroughly";
   }
 
   #killsOf(operation: Operation, name: string): number {

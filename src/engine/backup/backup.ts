@@ -183,7 +183,7 @@ async function writeFromSnapshot(
   const stream = snapshotStream(reader, snapshot, options.signal);
   const opened: OpenSource = { stream, facts: () => snapshot.facts, finish: async () => undefined, [Symbol.asyncDispose]: async () => undefined };
   const request = await requestFor(session, job, config, [archive], opened, options);
-  return await (await formatOf(archive.format)).write([archive], request);
+  return await (await formatOf(archive.format)).write([archive], { ...request, id: snapshot.id, inherited: snapshot });
 }
 
 function summarise(targets: readonly JobTargetConfig[], outcomes: readonly SourceOutcome[]): BackupResult {

@@ -49,8 +49,8 @@ class ArchiveWriter {
   readonly #startMs: number;
   readonly #written = Promise.withResolvers<Written>();
   readonly #errors = new Map<number, HoldfastError>();
-  readonly #unreadable: UnreadableEntry[] = [];
-  #unreadableCount = 0;
+  readonly #unreadable: UnreadableEntry[];
+  #unreadableCount: number;
   #thread: ArchiveThread | undefined;
   #events: AsyncIterator<readonly WalkEvent[]> | undefined;
   #streamedBytes = 0;
@@ -63,7 +63,9 @@ class ArchiveWriter {
     if (first === undefined) throw new HoldfastError("internal", "No target to write to");
     this.#destinations = destinations;
     this.#request = request;
-    this.#uid = asSnapshotId(randomHex(first.options.random, 16));
+    this.#unreadable = [...(request.inherited?.unreadable ?? [])];
+    this.#unreadableCount = request.inherited?.unreadableCount ?? 0;
+    this.#uid = request.id ?? asSnapshotId(randomHex(first.options.random, 16));
     this.#startMs = first.options.clock.now();
     this.#written.promise.catch(() => undefined);
   }
@@ -236,7 +238,7 @@ class ArchiveWriter {
       others: counts.others,
       unreadable: this.#unreadable,
       unreadableCount: this.#unreadableCount,
-      changedWhileRead: counts.changedWhileRead,
+      changedWhileRead: counts.changedWhileRead + (this.#request.inherited?.changedWhileRead ?? 0),
       toolVersion,
       configDigest,
       gitCommit,

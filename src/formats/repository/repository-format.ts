@@ -37,7 +37,13 @@ export const repositoryFormat: Format = {
   kind: "repository",
 
   async exists(options) {
-    return (await readRepositoryId(options.access.target, options.name, options.signal)) !== undefined;
+    const { access, name, signal } = options;
+    if ((await readRepositoryId(access.target, name, signal)) !== undefined) return true;
+    if ((await access.target.stat("holdfast-archive.json", { signal })) !== undefined)
+      throw new HoldfastError("object_foreign", `Target ${name} holds archives, not a repository`, {
+        hint: "Declare it with `archive:`, or point this target at another, empty folder.",
+      });
+    return false;
   },
 
   async open(options, unlockings) {
@@ -129,7 +135,8 @@ export class RepositoryStore implements Store {
   }
 
   async snapshots(options: { readonly signal?: AbortSignal; readonly onDamaged?: (id: string, error: HoldfastError) => void } = {}): Promise<SnapshotInfo[]> {
-    return await listSnapshots(this.repository, { onDamaged: () => undefined, ...options });
+    const stored = await listSnapshots(this.repository, { onDamaged: () => undefined, ...options });
+    return stored.map(({ object: _, ...info }) => info);
   }
 
   async lookup(snapshot: SnapshotInfo, path: Uint8Array, signal?: AbortSignal): Promise<SnapshotEntry | undefined> {

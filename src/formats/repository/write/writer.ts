@@ -48,8 +48,8 @@ class SnapshotWriter implements AsyncDisposable {
   #ended: { root: Uint8Array; counts: TreeCounts } | undefined;
   #failure: HoldfastError | undefined;
   #wake: (() => void) | undefined;
-  #unreadable: UnreadableEntry[] = [];
-  #unreadableCount = 0;
+  readonly #unreadable: UnreadableEntry[];
+  #unreadableCount: number;
   #walked = { files: 0, bytes: 0, done: false };
   #done = { files: 0, bytes: 0 };
   #current: string | undefined;
@@ -61,8 +61,10 @@ class SnapshotWriter implements AsyncDisposable {
     const first = repositories[0];
     if (first === undefined) throw new HoldfastError("internal", "No target to write to");
     this.#request = request;
+    this.#unreadable = [...(request.inherited?.unreadable ?? [])];
+    this.#unreadableCount = request.inherited?.unreadableCount ?? 0;
     this.#lanes = repositories.map((repository) => new Lane(repository, () => this.#changed()));
-    this.#uid = randomHex(first.options.random, 16);
+    this.#uid = request.id ?? randomHex(first.options.random, 16);
     this.#startMs = first.options.clock.now();
     this.#pool = new CpuPool({
       onResults: (batch, results, lengths) => this.#onResults(batch, results, lengths),
@@ -381,7 +383,7 @@ class SnapshotWriter implements AsyncDisposable {
       bytes: { source: ended.counts.sourceBytes, new: lane.newBytes, stored: lane.storedBytes },
       unreadable: this.#unreadable,
       unreadableCount: this.#unreadableCount,
-      changedWhileRead: ended.counts.changedWhileRead,
+      changedWhileRead: ended.counts.changedWhileRead + (request.inherited?.changedWhileRead ?? 0),
       tool: request.toolVersion,
       configDigest: request.configDigest,
       gitCommit: request.gitCommit,
