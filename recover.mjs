@@ -120,6 +120,13 @@ const sha256 = (bytes) => crypto.createHash("sha256").update(bytes).digest("hex"
 const hmac = (hash, key, data) => crypto.createHmac(hash, key).update(data).digest();
 const hkdf = (key, salt, info, length) => Buffer.from(crypto.hkdfSync("sha256", key, salt, info, length));
 
+/** Base64 in its one spelling, of `min` to `max` bytes. */
+function base64(text, min, max = min) {
+  const bytes = Buffer.from(String(text), "base64");
+  check(bytes.toString("base64") === text && bytes.length >= min && bytes.length <= max, "has a malformed member");
+  return bytes;
+}
+
 function openGcm(key, nonce, aad, ciphertextAndTag) {
   const end = ciphertextAndTag.length - 16;
   const decipher = crypto.createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: 16 });
@@ -136,7 +143,7 @@ const NONE = 0;
 const ZSTD = 1;
 const GZIP = 2;
 
-/** Undoes codec(content). The result has exactly `rawLength` bytes and the input is used up. */
+/** Undoes codec(content): exactly `rawLength` bytes from exactly one frame or member. */
 function decompress(codec, input, rawLength) {
   if (codec === NONE) {
     check(input.length === rawLength, "its raw length does not fit");
@@ -151,16 +158,39 @@ function decompress(codec, input, rawLength) {
   const options = { info: true, maxOutputLength: Math.max(rawLength, 1) };
   let result;
   try {
-    result =
-      codec === GZIP
-        ? zlib.gunzipSync(input, options)
-        : zlib.zstdDecompressSync(input, { ...options, params: { [zlib.constants.ZSTD_d_windowLogMax]: 24 } });
+    if (codec === ZSTD) {
+      check(zstdFrameLength(new Reader(input)) === input.length, "something follows its frame");
+      result = zlib.zstdDecompressSync(input, { ...options, params: { [zlib.constants.ZSTD_d_windowLogMax]: 24 } });
+    } else {
+      // Without its header and trailer: the reader of whole files would go on to a second member by itself.
+      check(input.length >= 18 && input.readUInt32BE(0) === 0x1f8b0800, "its header is not a plain gzip header");
+      result = zlib.inflateRawSync(input.subarray(10, -8), options);
+      check(result.engine.bytesWritten === input.length - 18, "something follows its member");
+      check(input.readUInt32LE(input.length - 4) === rawLength, "its trailer does not fit");
+      check(!zlib.crc32 || zlib.crc32(result.buffer) === input.readUInt32LE(input.length - 8), "its trailer does not fit");
+    }
   } catch (error) {
     throw new Damaged(`cannot be decompressed: ${error.message}`);
   }
   check(result.buffer.length === rawLength, "its raw length does not fit");
-  check(result.engine.bytesWritten === input.length, "has bytes after its compressed data");
   return result.buffer;
+}
+
+/** The length of a zstd frame by its block headers (RFC 8878): the decoder would go on to a second frame by itself. */
+function zstdFrameLength(reader) {
+  check(reader.u32() === 0xfd2fb528, "does not begin with a frame");
+  const descriptor = reader.u8();
+  check((descriptor & 3) === 0, "names a dictionary");
+  const isSingleSegment = (descriptor & 32) !== 0; // it has no window, and always a size
+  reader.raw(isSingleSegment ? [1, 2, 4, 8][descriptor >> 6] : 1 + [0, 2, 4, 8][descriptor >> 6]);
+  for (let header = 0; (header & 1) === 0;) {
+    header = reader.raw(3).readUIntLE(0, 3);
+    const type = (header >> 1) & 3;
+    check(type !== 3, "has a block of an unknown type");
+    reader.raw(type === 1 ? 1 : header >> 3); // a block of one repeated byte stores only that
+  }
+  if (descriptor & 4) reader.raw(4); // checksum
+  return reader.at;
 }
 
 // ------------------------------------------------------------------------------------------- the repository's own files
@@ -237,15 +267,16 @@ function lengthPrefixed(value) {
 
 /** Runs the slot's key derivation. Every cost is checked against the format's bounds before anything is computed. */
 function deriveSlotKey(kdf, salt, secret) {
-  const within = (value, max) => check(Number.isSafeInteger(value) && value >= 1 && value <= max, "a cost is out of bounds");
+  const within = (value, max, min = 1) =>
+    check(Number.isSafeInteger(value) && value >= min && value <= max, "a cost is out of bounds");
   switch (kdf.function) {
     case "keyfile":
       return { text: "keyfile", derive: () => hkdf(secret.keyFile, salt, "holdfast/v1/slot", 64) };
     case "argon2id": {
       const { memoryKiB: memory, passes, parallelism } = kdf;
-      within(memory, 1_048_576);
       within(passes, 16);
       within(parallelism, 16);
+      within(memory, 1_048_576, 8 * parallelism);
       const options = { message: secret.password, nonce: salt, parallelism, tagLength: 64, memory, passes };
       return {
         text: `argon2id,${memory},${passes},${parallelism}`,
@@ -288,15 +319,12 @@ function openRootKey(folder, repo, secret) {
       check(bytes.length === 4096, "is not 4,096 bytes long");
       // The JSON value must be followed by spaces alone: JSON.parse would accept other white space too.
       const json = bytes.toString("utf8").replace(/ +$/, "");
-      check(json.endsWith("}"), "is not JSON followed by spaces");
+      check(/^\{.*\}$/s.test(json), "is not JSON followed by spaces");
       const slot = JSON.parse(json);
       check(slot.version === 1 && slot.id === name, "has another version or id");
       if ((slot.kdf?.function === "keyfile") !== (secret.keyFile !== undefined)) continue;
-      const [salt, commitment, nonce, wrapped] = ["salt", "commitment", "nonce", "wrapped"].map((field) =>
-        Buffer.from(String(slot[field]), "base64"),
-      );
-      check(salt.length >= 16 && salt.length <= 64 && commitment.length === 32, "has a field of a wrong length");
-      check(nonce.length === 12 && wrapped.length === 48, "has a field of a wrong length");
+      const [salt, commitment] = [base64(slot.salt, 16, 64), base64(slot.commitment, 32)];
+      const [nonce, wrapped] = [base64(slot.nonce, 12), base64(slot.wrapped, 48)];
       const { text, derive, needs } = deriveSlotKey(slot.kdf, salt, secret);
       if (!derive) {
         unsupported.add(needs);
@@ -337,8 +365,8 @@ class Keys {
     this.masters.set(`${epoch}/${keyId.toString("hex")}`, { epoch, master, derived: new Map() });
   }
   addKeyring(keyring) {
-    for (const { epoch, master } of keyring.epochs) this.add(epoch, Buffer.from(master, "base64"));
-    const secret = Buffer.from(keyring.lineage.secret, "base64");
+    for (const { epoch, master } of keyring.epochs) this.add(epoch, base64(master, 32));
+    const secret = base64(keyring.lineage.secret, 32);
     this.chunkIdKey = {
       [KIND.data]: hkdf(secret, "", "holdfast/v1/lineage/data-id", 32),
       [KIND.tree]: hkdf(secret, "", "holdfast/v1/lineage/tree-id", 32),
@@ -349,6 +377,7 @@ class Keys {
     const [kind, suite, epoch, keyId] = [header[4], header[6], header.readUInt32LE(8), header.toString("hex", 20, 36)];
     check(suite === 0 && sealedKey.length === 0, `unknown suite ${suite}`);
     check(sealed.length >= 48, "ends too early");
+    check((epoch === 0) === (kind === KIND.keyring), "is sealed with a key of another purpose");
     const entry = this.masters.get(`${epoch}/${keyId}`);
     check(entry, `is sealed with a key of epoch ${epoch} that the keyring does not hold`);
     const purpose = PURPOSE[kind];
@@ -398,8 +427,8 @@ function readKeyring(folder, keys) {
   let best;
   openAll(folder, "keyring", KIND.keyring, keys, (_name, content) => {
     const keyring = JSON.parse(content.toString("utf8"));
-    check(Number.isSafeInteger(keyring.generation) && Array.isArray(keyring.epochs), "is not a keyring");
-    check(typeof keyring.lineage?.secret === "string", "is not a keyring");
+    check(Number.isSafeInteger(keyring.generation) && keyring.epochs?.length > 0, "is not a keyring");
+    for (const text of [keyring.lineage?.secret, ...keyring.epochs.map(({ master }) => master)]) base64(text, 32);
     // Names come in ascending order, so that among equal generations the smaller name stays.
     if (!best || keyring.generation > best.generation) best = keyring;
   });
@@ -461,22 +490,25 @@ class ChunkIndex {
       const stored = reader.varint(2 ** 30);
       const raw = reader.varint(2 ** 24);
       check(row < rows.length && codec <= GZIP, "a frame has an unknown key or codec");
+      // What does not shrink is stored raw; sealing adds 48 bytes.
+      check(stored >= 48 && stored <= raw + 48 && (codec !== NONE || stored === raw + 48), "a frame has a wrong length");
       const chunks = [];
       let rawOffset = 0;
       for (let m = reader.varint(1_048_576 - chunkCount); m > 0; m--, chunkCount++) {
         const idWords = reader.raw(idLength);
         const length = reader.varint(2 ** 23);
+        check(length > 0, "a chunk is empty");
         chunks.push([idWords, rawOffset, length]);
         rawOffset += length;
       }
-      check(rawOffset === raw, "the chunks of a frame do not fill it");
+      check(chunks.length > 0 && rawOffset === raw, "the chunks of a frame do not fill it");
       frames.push({ offset, stored, raw, codec, row, chunks });
       offset += stored;
       check(offset < 2 ** 30, "the pack is larger than the format allows");
     }
     const fits = expectedSize.exact ? offset === expectedSize.frames : offset < expectedSize.frames;
     check(fits, "the lengths of its frames do not fit its size");
-    if (this.packs.has(id)) return; // two index objects may name the same pack
+    if (this.packs.has(id)) return; // two index objects may name the same pack: any of them counts
     const pack = { id, kind, rows };
     this.packs.set(id, pack);
     const packNumber = this.packList.push(pack) - 1;
@@ -519,7 +551,7 @@ class ChunkIndex {
     for (let n = reader.varint(); n > 0; n--) {
       const id = reader.raw(32).toString("hex");
       const kind = reader.u8();
-      const size = reader.varint(2 ** 30);
+      const size = reader.varint(2 ** 30 - 1);
       // The size of the pack's directory is not in the index: the frames are only known to end before it.
       this.addPack(reader, id, kind, 16, { frames: size - 16 });
     }
@@ -717,84 +749,113 @@ function printList(snapshots) {
 // --------------------------------------------------------------------------------------------------------------- trees
 
 const TYPE = { file: 1, directory: 2, symlink: 3, char: 4, block: 5, fifo: 6, socket: 7 };
-const FLAG = { changed: 2, xattrs: 4, sparse: 8, unreadable: 16 };
+const FLAG = { racy: 1, changed: 2, xattrs: 4, sparse: 8, unreadable: 16 };
 
 function readNode(reader) {
   check(reader.u8() === 1, "a tree node has an unknown version");
   return { type: reader.u8(), count: reader.varint() };
 }
 
+/** The check that keeps a restore below its destination. */
+function readName(reader) {
+  const name = Buffer.from(reader.bytes(4096));
+  const isForbidden = name.includes(0) || name.includes(0x2f) || ["", ".", ".."].includes(name.toString("latin1"));
+  check(!isForbidden, `a name is forbidden: ${show(name)}`);
+  return name;
+}
+
+const FLAGS_OF_ALL = FLAG.racy | FLAG.xattrs;
+const FLAGS_OF_TYPE = { [TYPE.file]: FLAG.changed | FLAG.sparse, [TYPE.directory]: FLAG.unreadable };
+
 function readEntry(reader) {
-  const entry = { name: Buffer.from(reader.bytes()), type: reader.u8(), flags: reader.varint(), mode: reader.varint(0o7777) };
-  const { name } = entry;
-  // The check that keeps a restore below its destination.
-  check(
-    name.length > 0 && name.length <= 4096 && !name.includes(0) && !name.includes(0x2f),
-    `a name is forbidden: ${show(name)}`,
-  );
-  check(!name.equals(Buffer.from(".")) && !name.equals(Buffer.from("..")), `a name is forbidden: ${show(name)}`);
-  Object.assign(entry, { uid: reader.varint(), gid: reader.varint() });
-  reader.bytes(); // user and group by name: owners are restored by number
-  reader.bytes();
+  const entry = { name: readName(reader), type: reader.u8(), flags: reader.varint(31), mode: reader.varint(0o7777) };
+  const { type, flags } = entry;
+  check(type >= TYPE.file && type <= TYPE.socket, `unknown type of entry ${type}`);
+  check((flags & ~(FLAGS_OF_ALL | FLAGS_OF_TYPE[type])) === 0, `an entry of type ${type} has the flags ${flags}`);
+  Object.assign(entry, { uid: reader.varint(2 ** 32 - 1), gid: reader.varint(2 ** 32 - 1) });
+  reader.bytes(1024); // user and group by name: owners are restored by number
+  reader.bytes(1024);
   Object.assign(entry, { mtime: reader.i64(), ctime: reader.i64() });
-  Object.assign(entry, { inode: reader.varint64(), links: reader.varint64(), device: reader.varint64() });
-  if (entry.type === TYPE.file) readFilePart(reader, entry);
-  else if (entry.type === TYPE.directory) entry.tree = reader.raw(32);
-  else if (entry.type === TYPE.symlink) entry.target = reader.bytes();
-  else if (entry.type === TYPE.char || entry.type === TYPE.block) entry.rdev = reader.varint64();
-  else check(entry.type === TYPE.fifo || entry.type === TYPE.socket, `unknown type of entry ${entry.type}`);
-  entry.xattrs = [];
-  if (entry.flags & FLAG.xattrs) for (let n = reader.varint(); n > 0; n--) entry.xattrs.push([reader.bytes(), reader.bytes()]);
+  Object.assign(entry, { inode: reader.varint64(), links: reader.varint(), device: reader.varint64() });
+  if (type === TYPE.file) readFilePart(reader, entry);
+  else if (type === TYPE.directory) {
+    check(entry.device === 0n, "a directory has a device");
+    entry.tree = reader.raw(32);
+  } else if (type === TYPE.symlink) {
+    entry.target = reader.bytes(65_536);
+    check(entry.target.length > 0 && !entry.target.includes(0), "the target of a symlink is forbidden");
+  } else if (type === TYPE.char || type === TYPE.block) entry.rdev = reader.varint64();
+  entry.xattrs = flags & FLAG.xattrs ? readXattrs(reader) : [];
   return entry;
+}
+
+function readXattrs(reader) {
+  const start = reader.at;
+  const xattrs = [];
+  for (let n = reader.varint(); n > 0; n--) {
+    const [name, value] = [reader.bytes(1024), reader.bytes(2 ** 20)];
+    check(name.length > 0 && !name.includes(0), "the name of an attribute is forbidden");
+    check(xattrs.length === 0 || Buffer.compare(xattrs.at(-1)[0], name) < 0, "attributes are not in order");
+    xattrs.push([name, value]);
+  }
+  check(xattrs.length > 0 && reader.at - start <= 2 ** 22, "the attributes of an entry are none or too many");
+  return xattrs;
 }
 
 function readFilePart(reader, entry) {
   entry.size = reader.varint();
-  reader.u8(); // the profile matters only to a later backup
+  const profile = reader.u8(); // says how a later backup cuts
   entry.depth = reader.u8();
-  check(entry.depth <= 4, "its chunk lists are nested too deeply");
   entry.ids = reader.raw(32 * reader.varint(256));
   entry.extents = [];
-  if (!(entry.flags & FLAG.sparse)) {
-    if (entry.size > 0) entry.extents.push({ offset: 0, length: entry.size });
-    return;
-  }
+  if (entry.flags & FLAG.sparse) readExtents(reader, entry);
+  else if (entry.size > 0) entry.extents.push({ offset: 0, length: entry.size });
+  const data = entry.extents.reduce((sum, { length }) => sum + length, 0);
+  const isEmpty = entry.ids.length === 0;
+  check((data === 0) === isEmpty && entry.ids.length / 32 <= data, "a file has chunks without data, or data without");
+  check(isEmpty ? profile === 0 && entry.depth === 0 : profile >= 1 && profile <= 4, "a file has a wrong profile");
+  check(entry.depth <= 4, "its chunk lists are nested too deeply");
+}
+
+function readExtents(reader, { size, extents }) {
   let end = -1;
   for (let n = reader.varint(65_536); n > 0; n--) {
     const extent = { offset: reader.varint(), length: reader.varint() };
     check(extent.offset > end && extent.length > 0, "the extents of a sparse file are not in order");
     end = extent.offset + extent.length;
-    check(end <= entry.size, "an extent lies outside its file");
-    entry.extents.push(extent);
+    check(end <= size, "an extent lies outside its file");
+    extents.push(extent);
   }
 }
 
-/** The entries of a directory in order. A lost part of a directory is given to `lost`; the other parts still come. */
-function* entriesOf(store, id, lost, depth = 0) {
-  let node;
-  let reader;
+/**
+ * The entries of a directory in order. A lost part of a directory is given to `lost`; the other parts still come. `order`
+ * holds the first name that the part must have, by its parent, and the last name before it.
+ */
+function* entriesOf(store, id, lost, depth = 0, order = {}) {
   try {
     check(depth <= 16, "a directory is nested too deeply in itself");
-    reader = new Reader(Buffer.from(store.chunk(KIND.tree, id))); // a copy: the walk goes on below it
-    node = readNode(reader);
+    const reader = new Reader(Buffer.from(store.chunk(KIND.tree, id))); // a copy: the walk goes on below it
+    const node = readNode(reader);
     check(node.type === 0 || node.type === 1, "a list is where a directory should be");
-  } catch (error) {
-    if (!(error instanceof Damaged)) throw error;
-    return lost(error);
-  }
-  for (let n = node.count, before = null; n > 0; n--) {
-    let item;
-    try {
-      item = node.type === 0 ? readEntry(reader) : { name: reader.bytes(4096), child: reader.raw(32) };
-      check(before === null || Buffer.compare(before, item.name) < 0, "the names of a directory are not in order");
+    check(node.count > 0 || (node.type === 0 && depth === 0), "a part of a directory is empty");
+    let before;
+    for (let n = node.count; n > 0; n--) {
+      const item = node.type === 0 ? readEntry(reader) : { name: readName(reader), child: reader.raw(32) };
+      const isFirst = n === node.count && order.first;
+      check(!isFirst || order.first.equals(item.name), "a part of a directory begins with another name than its parent says");
+      before ??= order.last;
+      check(!before || Buffer.compare(before, item.name) < 0, "the names of a directory are not in order");
       before = item.name;
       if (n === 1) reader.end();
-    } catch (error) {
-      if (!(error instanceof Damaged)) throw error;
-      return lost(error);
+      if (!item.child) {
+        order.last = item.name;
+        yield item;
+      } else yield* entriesOf(store, item.child, lost, depth + 1, Object.assign(order, { first: item.name }));
     }
-    if (item.child) yield* entriesOf(store, item.child, lost, depth + 1);
-    else yield item;
+  } catch (error) {
+    if (!(error instanceof Damaged)) throw error;
+    lost(error);
   }
 }
 
@@ -808,7 +869,7 @@ function* dataChunkIds(store, ids, depth) {
     }
     const reader = new Reader(Buffer.from(store.chunk(KIND.tree, id)));
     const node = readNode(reader);
-    check(node.type === 2 && node.count <= 4096, "a chunk list is malformed");
+    check(node.type === 2 && node.count >= 1 && node.count <= 4096, "a chunk list is malformed");
     const below = reader.raw(32 * node.count);
     reader.end();
     yield* dataChunkIds(store, below, depth - 1);
@@ -825,6 +886,34 @@ function progress(text) {
 }
 
 const FATAL_ERRNO = new Set(["ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE"]);
+
+/**
+ * A name for `target`, an absolute path, that the system takes until the next call: it refuses paths of 4,096 bytes (macOS:
+ * 1,024), so the parents of a longer one become the current directory step by step. None of them may be a symlink at its end.
+ */
+function reach(target) {
+  let rest = target;
+  while (rest.length > 1000) {
+    const cut = rest.lastIndexOf(0x2f, 1000);
+    if (cut <= 0) break; // one name that is too long by itself
+    enter(rest.subarray(0, cut));
+    rest = rest.subarray(cut + 1);
+  }
+  return rest;
+}
+
+function enter(folder) {
+  const fd = fs.openSync(folder, fs.constants.O_DIRECTORY | fs.constants.O_NOFOLLOW);
+  try {
+    // Node enters only folders whose name is text; Linux has every open one under a plain name.
+    const link = `/proc/self/fd/${fd}`;
+    process.chdir(fs.existsSync(link) ? link : folder.toString());
+    const [wanted, here] = [fs.fstatSync(fd), fs.statSync(".")];
+    check(wanted.ino === here.ino && wanted.dev === here.dev, "a folder on its way cannot be entered");
+  } finally {
+    fs.closeSync(fd);
+  }
+}
 
 class Restore {
   constructor(store, destination, force) {
@@ -866,8 +955,9 @@ class Restore {
   }
 
   makeDirectory(entry, target) {
-    const existing = fs.lstatSync(target, { throwIfNoEntry: false });
-    if (!existing) fs.mkdirSync(target, 0o700);
+    const name = reach(target);
+    const existing = fs.lstatSync(name, { throwIfNoEntry: false });
+    if (!existing) fs.mkdirSync(name, 0o700);
     else if (!existing.isDirectory()) throw new Damaged("something that is not a directory is in the way");
     // Modes and times come last: restoring what is inside would change the times, and the mode may forbid it.
     this.directories.push(this.metadata.record(target, entry));
@@ -875,16 +965,17 @@ class Restore {
   }
 
   restoreEntry(entry, target) {
-    const existing = fs.lstatSync(target, { throwIfNoEntry: false });
+    const name = reach(target);
+    const existing = fs.lstatSync(name, { throwIfNoEntry: false });
     if (existing?.isDirectory()) throw new Damaged("a directory is in the way");
-    if (existing) fs.unlinkSync(target); // only with --force; also a symlink goes, and is never followed
+    if (existing) fs.unlinkSync(name); // only with --force; also a symlink goes, and is never followed
     // Entries of one inode are one file. If their contents differ nevertheless, both contents are kept.
-    const inode = entry.links > 1n && `${entry.device}:${entry.inode}`;
+    const inode = entry.links > 1 && `${entry.device}:${entry.inode}`;
     const content = [Buffer.from(`${entry.type},${entry.size},${entry.rdev},`), entry.ids ?? entry.target ?? Buffer.from("")];
     const identity = inode && sha256(Buffer.concat(content));
     const first = inode && this.inodes.get(inode);
     if (first && first.identity === identity) {
-      fs.linkSync(first.target, target);
+      this.moveTo(target, (temporary) => fs.linkSync(reach(first.target), temporary));
       return;
     }
     if (entry.type === TYPE.socket) {
@@ -892,8 +983,8 @@ class Restore {
       return;
     }
     if (entry.type === TYPE.file) this.writeFile(entry, target);
-    else if (entry.type === TYPE.symlink) fs.symlinkSync(entry.target, target);
-    else this.makeNode(entry, target);
+    else if (entry.type === TYPE.symlink) fs.symlinkSync(entry.target, name);
+    else this.moveTo(target, (temporary) => makeNode(entry, temporary));
     if (inode && !first) this.inodes.set(inode, { target, identity });
     this.metadata.add(this.metadata.record(target, entry));
     this.files++;
@@ -901,7 +992,7 @@ class Restore {
   }
 
   writeFile(entry, target) {
-    const fd = fs.openSync(target, "wx", 0o600); // "x" never follows a symlink
+    const fd = fs.openSync(reach(target), "wx", 0o600); // "x" never follows a symlink
     try {
       let [extent, inExtent, written] = [0, 0, 0];
       for (const id of dataChunkIds(this.store, entry.ids, entry.depth)) {
@@ -921,26 +1012,18 @@ class Restore {
       fs.ftruncateSync(fd, entry.size); // a hole at the end
       this.bytes += written;
     } catch (error) {
-      fs.unlinkSync(target); // half a file under its real name would be taken for the whole
+      fs.unlinkSync(reach(target)); // half a file under its real name would be taken for the whole
       throw error;
     } finally {
       fs.closeSync(fd);
     }
   }
 
-  /** FIFOs and devices. Node cannot make them, so a program does, under a plain name that is renamed to the raw one. */
-  makeNode(entry, target) {
+  /** Makes something under a short plain name and renames it: what makes it may take neither raw names nor long paths. */
+  moveTo(target, make) {
     const temporary = path.join(this.destination, `.recover-${crypto.randomUUID()}`);
-    // Device numbers as Linux packs them: 12 low bits of the major after 8 low bits of the minor, the rest above.
-    const rdev = entry.rdev ?? 0n;
-    const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n);
-    const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n);
-    const letter = entry.type === TYPE.char ? "c" : "b";
-    const [program, ...args] =
-      entry.type === TYPE.fifo ? ["mkfifo", temporary] : ["mknod", temporary, letter, String(major), String(minor)];
-    const result = spawnSync(program, args, { encoding: "utf8", env: HELPER_ENVIRONMENT });
-    if (result.status !== 0) throw new Damaged(`${program} failed: ${show((result.error?.message ?? result.stderr).trim())}`);
-    fs.renameSync(temporary, target);
+    make(temporary);
+    fs.renameSync(temporary, reach(target));
   }
 
   finish() {
@@ -954,6 +1037,17 @@ class Restore {
   }
 }
 
+/** FIFOs and devices. Node cannot make them, so a program does. */
+function makeNode({ type, rdev = 0n }, place) {
+  // Device numbers as Linux packs them: 12 low bits of the major after 8 low bits of the minor, the rest above.
+  const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n);
+  const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n);
+  const letter = type === TYPE.char ? "c" : "b";
+  const [program, ...args] = type === TYPE.fifo ? ["mkfifo", place] : ["mknod", place, letter, String(major), String(minor)];
+  const result = spawnSync(program, args, { ...HELPER_OPTIONS, encoding: "utf8" });
+  if (result.status !== 0) throw new Damaged(`${program} failed: ${show((result.error?.message ?? result.stderr).trim())}`);
+}
+
 // ------------------------------------------------------------------------------- owners, modes, times, extended attributes
 
 // Node sets times only to about a microsecond and no extended attributes at all. If python3 or perl is there, it gets the
@@ -965,6 +1059,9 @@ raw = bytes.fromhex
 for number, line in enumerate(sys.stdin):
     path, mode, seconds, nanoseconds, *xattrs = line.split()
     path = raw(path)
+    while len(path) > 1000 and b"/" in path[1:1000]:
+        head, path = path[:1000].rpartition(b"/")[0], path[path.rindex(b"/", 0, 1000) + 1:]
+        os.chdir(head)
     def attempt(what, action, *rest, **more):
         try: action(path, *rest, **more)
         except Exception as error: print(what, number, str(error).split(":")[0], flush=True)
@@ -983,6 +1080,10 @@ while (my $line = <STDIN>) {
   chomp $line;
   my ($path, $mode, $seconds, $nanoseconds, @xattrs) = split / /, $line;
   $path = pack("H*", $path); $number++;
+  while (length($path) > 1000 and (my $cut = rindex($path, "/", 1000)) > 0) {
+    chdir(substr($path, 0, $cut));
+    $path = substr($path, $cut + 1);
+  }
   for (@xattrs) {
     my ($name, $value) = map { pack("H*", $_) } split(/:/, $_, 2);
     syscall($setxattr, $path, $name, $value, length($value), 0) == 0 or print "x $number $!\\n";
@@ -993,7 +1094,8 @@ while (my $line = <STDIN>) {
 }
 `;
 const PERL_SYSCALLS = { x64: ["189", "280"], arm64: ["6", "88"] }[process.arch];
-const HELPER_ENVIRONMENT = { PATH: process.env.PATH }; // and not the variable that may hold the password
+// Not the variable that may hold the password, and no current directory that is too deep for programs.
+const HELPER_OPTIONS = { env: { PATH: process.env.PATH }, cwd: "/" };
 const HELPERS = [["python3", "-I", "-c", PYTHON]];
 if (process.platform === "linux" && PERL_SYSCALLS) HELPERS.push(["perl", "-e", PERL, "--", ...PERL_SYSCALLS]);
 
@@ -1022,7 +1124,7 @@ class Metadata {
     if (batch.length === 0) return;
     // The owner first: changing it takes set-user-id bits and capabilities away.
     for (const { target, uid, gid } of batch) {
-      if (this.isRoot) this.attempt("owner", target, () => fs.lchownSync(target, uid, gid));
+      if (this.isRoot) this.attempt("owner", target, () => fs.lchownSync(reach(target), uid, gid));
       else if (uid !== process.getuid?.()) this.lost.owner++;
     }
     while (this.helpers.length > 0) {
@@ -1030,7 +1132,7 @@ class Metadata {
       const result = spawnSync(program, args, {
         input: batch.map(helperLine).join(""),
         maxBuffer: 2 ** 28,
-        env: HELPER_ENVIRONMENT,
+        ...HELPER_OPTIONS,
       });
       if (result.status === 0) return this.readAnswers(batch, result.stdout.toString());
       this.helpers.shift(); // not installed, or it failed: the next one does the whole batch again
@@ -1050,11 +1152,12 @@ class Metadata {
 
   setWithNodeAlone({ target, mode, mtime, xattrs }) {
     this.lost.xattr += xattrs.length;
-    if (mode !== null) this.attempt("mode", target, () => fs.chmodSync(target, mode));
+    if (mode !== null) this.attempt("mode", target, () => fs.chmodSync(reach(target), mode));
     const seconds = Number(mtime) / 1e9;
     if (mtime % 1_000_000_000n !== 0n) this.lost.rounded++;
     // Node takes a negative number for "now", but not a negative number as text.
-    this.attempt("time", target, () => fs.lutimesSync(target, Date.now() / 1000, seconds < 0 ? String(seconds) : seconds));
+    const exact = seconds < 0 ? String(seconds) : seconds;
+    this.attempt("time", target, () => fs.lutimesSync(reach(target), Date.now() / 1000, exact));
   }
 
   attempt(what, target, action) {
@@ -1153,7 +1256,7 @@ function prepareDestination(options) {
 
 async function main(argv) {
   const options = parseArguments(argv);
-  const [folder, command, wanted, only, ...rest] = options.words;
+  const [given, command, wanted, only, ...rest] = options.words;
   if (options["--help"]) {
     fs.writeSync(1, HELP);
     return 0;
@@ -1162,8 +1265,10 @@ async function main(argv) {
   const isList = command === "list" && wanted === undefined;
   if (!isRestore && !isList) throw new Stop(2, HELP);
 
+  const folder = path.resolve(given); // the current directory changes while restoring
   const repo = readRepositoryId(folder);
   const secret = await readSecret(options);
+  if (secret.password?.length === 0) throw new Stop(12, "The password is empty.");
   const keys = new Keys(repo, openRootKey(folder, repo, secret));
   readKeyring(folder, keys);
   const { snapshots, failed } = readSnapshots(folder, keys, options["--deleted"] === true);

@@ -25,7 +25,9 @@ const files = Number(values.files);
 const bytes = parseSize(values.bytes);
 const packBytes = parseSize(values.pack);
 if (!Number.isSafeInteger(kills) || !Number.isSafeInteger(files) || bytes === undefined || packBytes === undefined) {
-  console.error("Usage: node scripts/campaign.mjs [--kills 100] [--files 5000] [--bytes 200MB] [--pack 4MiB] [--seed N] [--folder DIR] [--no-boundaries] [--quiet]");
+  console.error(
+    "Usage: node scripts/campaign.mjs [--kills 100] [--files 5000] [--bytes 200MB] [--pack 4MiB] [--seed N] [--folder DIR] [--no-boundaries] [--quiet]",
+  );
   process.exit(2);
 }
 
@@ -33,7 +35,9 @@ const folder = values.folder === undefined ? mkdtempSync(join(tmpdir(), "holdfas
 const backup = Math.round(kills * 0.6);
 const started = Date.now();
 const since = () => `${((Date.now() - started) / 1000).toFixed(0)} s`.padStart(7);
-console.log(`Seed ${values.seed}: ${files} files, ${values.bytes}, ${kills} kills at random moments${values["no-boundaries"] ? "" : " and one at every named boundary"}, in ${folder}`);
+console.log(
+  `Seed ${values.seed}: ${files} files, ${values.bytes}, ${kills} kills at random moments${values["no-boundaries"] ? "" : " and one at every named boundary"}, in ${folder}`,
+);
 
 const campaign = new Campaign({
   folder,
@@ -57,7 +61,9 @@ try {
 console.log(`\n${campaign.table()}\n`);
 const { engine, recover } = campaign.lab.restored;
 console.log(`${campaign.kills} kills, ${engine} restores by the engine and ${recover} by recover.mjs, ${since().trim()}`);
-console.log(`Again: node scripts/campaign.mjs --kills ${kills} --files ${files} --bytes ${values.bytes} --pack ${values.pack} --seed ${values.seed}${values["no-boundaries"] ? " --no-boundaries" : ""}`);
+console.log(
+  `Again: node scripts/campaign.mjs --kills ${kills} --files ${files} --bytes ${values.bytes} --pack ${values.pack} --seed ${values.seed}${values["no-boundaries"] ? " --no-boundaries" : ""}`,
+);
 if (failure === undefined) {
   if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
   console.log("Every promise held.");

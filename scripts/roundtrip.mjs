@@ -43,34 +43,48 @@ async function roundtrip(folder, place) {
   const config = join(place, "holdfast.yaml");
   writeFileSync(config, campaignConfig(place, folder));
   console.log(`\n${folder}`);
-  {
-    await using campaign = new CampaignSession(config, undefined);
-    await timed("create and first backup", () => campaign.apply());
-    console.log(`  ${await newest(campaign)}`);
-  }
-  await using campaign = new CampaignSession(config, undefined);
+  const first = new CampaignSession(config, undefined);
+  await timed("create and first backup", () => first.apply());
+  console.log(`  ${await newest(first)}`);
+  await first[Symbol.asyncDispose]();
+  const campaign = new CampaignSession(config, undefined);
   await timed("second backup", () => campaign.backup());
   console.log(`  ${await newest(campaign)}`);
   const report = await timed("verify --read-data", () => campaign.verify());
-  for (const { name, checked, failed, note } of report.checks) console.log(`  ${name}: ${checked} checked, ${failed} failed${note === undefined ? "" : ` (${note})`}`);
+  for (const { name, checked, failed, note } of report.checks)
+    console.log(`  ${name}: ${checked} checked, ${failed} failed${note === undefined ? "" : ` (${note})`}`);
   if (!report.ok) different++;
   const store = await campaign.session.store(TARGET);
   const snapshots = await store.snapshots();
   const restored = join(place, "restored");
   const restore = await timed("restore", () => restoreInto(store, snapshots.at(-1), restored));
-  console.log(`  ${restore.files} files, ${restore.directories} folders, ${restore.problemCount} problems, ${restore.lossCount} losses of metadata`);
+  console.log(
+    `  ${restore.files} files, ${restore.directories} folders, ${restore.problemCount} problems, ${restore.lossCount} losses of metadata`,
+  );
   for (const { path, message } of restore.problems) console.log(`  ${path}: ${message}`);
   for (const { path, what, reason } of restore.losses) console.log(`  ${path}: ${what} (${reason})`);
   compare(folder, join(restored, folder));
   rmSync(restored, { recursive: true, force: true });
   const recovered = join(place, "recovered");
-  const args = [RECOVER, join(place, "repository"), "--key-file", join(place, "key"), "restore", snapshots.at(-1).id, "--to", recovered];
-  const { status, stderr } = await timed("recover.mjs", () => spawnSync(process.execPath, args, { encoding: "utf8", maxBuffer: 2 ** 26 }));
+  const args = [
+    RECOVER,
+    join(place, "repository"),
+    "--key-file",
+    join(place, "key"),
+    "restore",
+    snapshots.at(-1).id,
+    "--to",
+    recovered,
+  ];
+  const { status, stderr } = await timed("recover.mjs", () =>
+    spawnSync(process.execPath, args, { encoding: "utf8", maxBuffer: 2 ** 26 }),
+  );
   console.log(`  exit ${status}`);
   for (const line of stderr.trimEnd().split("\n").slice(-12)) console.log(`  ${shortened(line)}`);
   const { unknown, known } = compare(folder, join(recovered, folder), beyondPlainNode);
   // 3: some entries could not be restored. Which ones, the comparison has just said.
   if (status !== 0 && !(status === 3 && unknown === 0 && known > 0)) different++;
+  await campaign[Symbol.asyncDispose]();
   execFileSync("rm", ["-rf", recovered]);
 }
 
@@ -102,7 +116,9 @@ function compare(original, copy, isKnown = () => false) {
   const unknown = differences.filter((difference) => !isKnown(difference, original));
   const known = differences.length - unknown.length;
   const seconds = ((performance.now() - started) / 1000).toFixed(2);
-  console.log(`  compared with the original: ${unknown.length} differences${known > 0 ? `, and ${known} that plain Node cannot restore (sockets, paths over 4,096 bytes)` : ""} (${seconds} s)`);
+  console.log(
+    `  compared with the original: ${unknown.length} differences${known > 0 ? `, and ${known} that plain Node cannot restore (sockets, paths over 4,096 bytes)` : ""} (${seconds} s)`,
+  );
   for (const difference of unknown.slice(0, 20)) console.log(`    ${shortened(difference)}`);
   if (unknown.length > 0) different++;
   return { unknown: unknown.length, known };

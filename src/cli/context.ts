@@ -109,6 +109,12 @@ export class Context {
     else await this.shell.stderr.write(`${this.#paint(33, "warning:")} ${safe(text)}\n`);
   }
 
+  /** Something that failed while the rest went on, in the same way. */
+  async complain(text: string): Promise<void> {
+    if (this.json) await this.#errorLine({ level: "error", message: text });
+    else await this.shell.stderr.write(`${this.#paint(31, "error:")} ${safe(text)}\n`);
+  }
+
   /** What failed and what to do, in the same way. Says nothing to a reader that has gone. */
   async fail(error: HoldfastError): Promise<void> {
     if (this.shell.readerGone()) return;

@@ -24,17 +24,20 @@ interface RunningOperation {
  */
 export class Reporter implements AsyncDisposable {
   readonly #context: Context;
+  readonly #reportsDamage: boolean;
   readonly #timer: NodeJS.Timeout | undefined;
   #operation: RunningOperation | undefined;
   #isDrawn = false;
   #hasNews = false;
   /** Output in its order; never rejects. */
   #tail: Promise<void> = Promise.resolve();
-  readonly #late: string[] = [];
+  readonly #late: { readonly level: "warn" | "error"; readonly text: string }[] = [];
   #lateCount = 0;
 
-  constructor(context: Context) {
+  /** `reportsDamage`: the command prints what is wrong by itself, in full, so that messages of it are left out. */
+  constructor(context: Context, options: { readonly reportsDamage: boolean } = { reportsDamage: false }) {
     this.#context = context;
+    this.#reportsDamage = options.reportsDamage;
     const { json, quiet } = context;
     if (quiet && !json) return;
     const everyMs = json ? STATUS_MS : this.#isTerminal ? REDRAW_MS : HEARTBEAT_MS;
@@ -58,7 +61,7 @@ export class Reporter implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.end();
-    for (const message of this.#late) await this.#context.warn(message);
+    for (const { level, text } of this.#late) await this.#complain(level, text);
     if (this.#lateCount > this.#late.length)
       await this.#context.warn(`and ${this.#lateCount - this.#late.length} more; \`holdfast logs\` shows all`);
     this.#late.length = 0;
@@ -119,14 +122,19 @@ export class Reporter implements AsyncDisposable {
     if (this.#context.json) {
       if (level === "info") this.#line("status", { event: "message", run: event.run, message: text });
       else this.#line("error", { level: level === "warn" ? "warning" : "error", run: event.run, message: text });
-    } else if (level === "info") this.#say(safe(text));
+    } else if (level === "error" && this.#reportsDamage) return;
+    else if (level === "info") this.#say(safe(text));
     else if (this.#isTerminal) {
       this.#clear();
-      this.#queue(() => this.#context.warn(text));
+      this.#queue(() => this.#complain(level, text));
     } else {
       this.#lateCount++;
-      if (this.#late.length < KEPT_MESSAGES) this.#late.push(text);
+      if (this.#late.length < KEPT_MESSAGES) this.#late.push({ level, text });
     }
+  }
+
+  #complain(level: "warn" | "error", text: string): Promise<void> {
+    return level === "warn" ? this.#context.warn(text) : this.#context.complain(text);
   }
 
   #tick(): void {

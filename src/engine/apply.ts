@@ -1,4 +1,6 @@
-import { asHoldfastError, type HoldfastError } from "../base/errors.ts";
+import { formatDuration } from "../base/duration.ts";
+import { asHoldfastError, HoldfastError } from "../base/errors.ts";
+import type { JobConfig } from "../config/config.ts";
 import { acceptedTargets } from "../plan/changes.ts";
 import { heldActions, makePlan, type Action, type BackupAction, type Plan, type PruneAction, type RetentionAction, type VerifyAction } from "../plan/plan.ts";
 import { collectSlots } from "../scheduler/schedule.ts";
@@ -168,8 +170,8 @@ export interface RunBackupOptions {
 /** One run of a job, recorded: backup, and the verification after it when the job or the caller wants one. */
 export async function runBackup(session: Session, jobName: string, options: RunBackupOptions): Promise<RunOutcome<BackupResult>> {
   const job = session.job(jobName);
-  const timeout = job.timeoutMs === undefined ? undefined : AbortSignal.timeout(Math.min(job.timeoutMs, 2 ** 31 - 1));
-  const signal = timeout === undefined ? options.signal : AbortSignal.any([options.signal, timeout]);
+  using deadline = deadlineOf(session, job);
+  const signal = deadline === undefined ? options.signal : AbortSignal.any([options.signal, deadline.signal]);
   return await performRun(session, { kind: "backup", subject: job.name, reason: options.reason, targets: options.targets }, signal, async (context) => {
     const result = await backupJob(session, job, { ...options, ...context });
     for (const { source, snapshots } of result.outcomes) {
@@ -197,6 +199,22 @@ export async function runBackup(session: Session, jobName: string, options: RunB
     }
     return { status, error, result, statistics: statisticsOf(result) };
   });
+}
+
+/** Aborts with `timeout` when a job runs longer than it may. Waits by the session's clock, so that far times are no trouble. */
+function deadlineOf(session: Session, job: JobConfig): (Disposable & { readonly signal: AbortSignal }) | undefined {
+  const { timeoutMs } = job;
+  if (timeoutMs === undefined) return undefined;
+  const over = new AbortController();
+  const done = new AbortController();
+  const expire = (): void =>
+    over.abort(
+      new HoldfastError("timeout", `Job ${job.name} ran longer than its timeout of ${formatDuration(timeoutMs)}`, {
+        hint: "Nothing of this run was committed. Raise jobs.*.timeout, or find out what made it slow: `holdfast logs`.",
+      }),
+    );
+  session.surroundings.clock.sleep(timeoutMs, done.signal).then(expire, () => undefined);
+  return { signal: over.signal, [Symbol.dispose]: () => done.abort() };
 }
 
 function statisticsOf(result: BackupResult): Readonly<Record<string, unknown>> {

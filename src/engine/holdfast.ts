@@ -78,7 +78,7 @@ export class Holdfast implements AsyncDisposable {
     const chosen = await Promise.all(selectors.map((selector) => this.select(selector, signal)));
     for (const { info } of chosen)
       if (info.hold !== false)
-        throw new HoldfastError("restore_refused", `Snapshot ${info.id.slice(0, 8)} is held`, { hint: "Release it first: `holdfast tag ID --hold=no`. Nothing was deleted." });
+        throw new HoldfastError("plan_held", `Snapshot ${info.id.slice(0, 8)} is held`, { hint: "Release it first: `holdfast tag ID --hold=no`. Nothing was deleted." });
     for (const { info, targets } of chosen)
       for (const name of targets) {
         const store = await this.session.store(name);

@@ -67,8 +67,9 @@ export async function performRun<Result>(
     signal.throwIfAborted();
     ({ status, result, error, statistics } = await act(context));
   } catch (thrown) {
-    error = asHoldfastError(thrown);
-    status = signal.aborted ? "cancelled" : "failed";
+    error = asHoldfastError(signal.aborted ? signal.reason : thrown);
+    // A timeout aborts too, but nobody asked for it.
+    status = signal.aborted && error.code === "cancelled" ? "cancelled" : "failed";
   }
   const time = clock.now();
   const wire: ErrorWire | undefined = error?.toWire();

@@ -200,7 +200,7 @@ export class Session implements AsyncDisposable {
 
   /** Runs `act` with access to the target, which is released when `act` fails; the store owns it afterwards. */
   async #withAccess(target: TargetConfig, create: boolean, act: (options: StoreOptions) => Promise<Store>): Promise<Store> {
-    const access = this.surroundings.accessFor?.(target) ?? (await accessBySpec(specOf(target, create)));
+    const access = this.surroundings.accessFor?.(target) ?? (await accessBySpec(specOf(target, create), this.surroundings));
     try {
       return await act({
         name: target.name,

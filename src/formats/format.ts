@@ -10,6 +10,7 @@ import type { RepositoryId, RunId, SnapshotId } from "../base/ids.ts";
 import type { Randomness } from "../base/random.ts";
 import type { Secret } from "../base/secret.ts";
 import type { TargetAccess } from "../targets/access.ts";
+import type { TargetCapacity } from "../targets/target.ts";
 import type { ChunkProfile, Entry, EntryStream, Extent } from "../sources/source.ts";
 
 export type SnapshotMode = "full" | "incremental" | "differential";
@@ -375,5 +376,9 @@ export interface Store extends AsyncDisposable {
   /** Its key slots; undefined where it is not encrypted. */
   readonly keySlots: KeySlots | undefined;
 
+  /** Space on the target's medium, where it can be told; cheap. */
+  space(signal?: AbortSignal): Promise<TargetCapacity | undefined>;
+
+  /** What the store takes, counted object by object. */
   capacity(signal?: AbortSignal): Promise<{ readonly storedBytes: number; readonly objects: number; readonly freeBytes: number | undefined }>;
 }

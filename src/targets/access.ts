@@ -2,6 +2,7 @@ import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { createTarget, type TargetSpec } from "./registry.ts";
 import type { Target } from "./target.ts";
 import { serveTarget } from "./thread/target-host.ts";
+import { RetryTarget, type RetryOptions } from "./wrap/retry.ts";
 
 /** A target as the main thread holds it, and the way for other threads to reach the same one. */
 export interface TargetAccess extends AsyncDisposable {
@@ -10,9 +11,10 @@ export interface TargetAccess extends AsyncDisposable {
   forThread(): { readonly spec: TargetSpec; readonly transfer: readonly MessagePort[] };
 }
 
-/** Access to a target that every thread can open by itself from its spec. */
-export async function accessBySpec(spec: TargetSpec): Promise<TargetAccess> {
-  const target = await createTarget(spec);
+/** Access to a target that every thread can open by itself from its spec. With `retry`, transient failures are tried again. */
+export async function accessBySpec(spec: TargetSpec, retry?: RetryOptions): Promise<TargetAccess> {
+  const driver = await createTarget(spec);
+  const target = retry === undefined ? driver : new RetryTarget(driver, retry);
   return {
     target,
     forThread: () => ({ spec, transfer: [] }),

@@ -26,7 +26,7 @@ afterEach(() => fs.rmSync(scratch, { recursive: true, force: true }));
 
 function run(args: readonly string[], env: Record<string, string> = {}): { status: number; out: string; err: string } {
   const all = { PATH: process.env.PATH, SECRET: PASSWORD.toString(), ...env };
-  const result = spawnSync(process.execPath, [PROGRAM, repository, ...args], { encoding: "utf8", env: all });
+  const result = spawnSync(process.execPath, [PROGRAM, repository, ...args], { encoding: "utf8", env: all, timeout: 60_000 });
   return { status: result.status ?? -1, out: result.stdout, err: result.stderr };
 }
 const recover = (...args: string[]) => run(["--password-env", "SECRET", ...args]);
@@ -348,10 +348,10 @@ describe("damage", () => {
     const writer = new RepositoryWriter(repository);
     writer.writeSlot(SCRYPT, PASSWORD);
     writer.trailing = Buffer.alloc(2);
-    const ids = writer.frame(1, [Buffer.from("12345")], codec);
+    const ids = writer.frame(1, [Buffer.from("12345".repeat(20))], codec);
     writer.trailing = Buffer.alloc(0);
     writer.endPack(1);
-    writer.writeSnapshot(writer.leaf([file("f", 5, ids)]), UID, "2026-02-01T00:00:00.000Z");
+    writer.writeSnapshot(writer.leaf([file("f", 100, ids)]), UID, "2026-02-01T00:00:00.000Z");
     writer.endPack(2);
     expect(restore().status).toBe(3);
     expect(fs.readdirSync(output)).toEqual([]);

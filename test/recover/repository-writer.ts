@@ -245,13 +245,16 @@ export class RepositoryWriter {
   }
 
   /** Adds one frame holding these chunks to the pack that is being filled; returns the ids, which `ids` forges. */
-  frame(kind: 1 | 2, chunks: readonly Buffer[], codec: Codec = CODEC.none, ids?: readonly Buffer[]): Buffer[] {
+  frame(kind: 1 | 2, chunks: readonly Buffer[], wanted: Codec = CODEC.none, ids?: readonly Buffer[]): Buffer[] {
     const raw = Buffer.concat(chunks);
+    const compressed = Buffer.concat([compress(wanted, raw), this.trailing]);
+    const shrinks = compressed.length <= raw.length || this.trailing.length > 0;
+    const [codec, plain] = shrinks ? [wanted, compressed] : [CODEC.none, raw];
     const header = this.header("HFF1", kind, codec, raw.length);
     const rows = chunks.map((chunk, number) => ({ id: ids?.[number] ?? this.chunkId(kind, chunk), length: chunk.length }));
     this.packs[kind].push({
       codec,
-      stored: this.seal(header, Buffer.concat([compress(codec, raw), this.trailing])),
+      stored: this.seal(header, plain),
       rawLength: raw.length,
       chunks: rows,
     });
@@ -309,7 +312,8 @@ export class RepositoryWriter {
         source: "files",
         time,
         root: root.toString("hex"),
-        status: "ok",
+        status: "success",
+        mode: "full",
         counts,
         bytes: { source: 1, new: 1, stored: 1 },
       },

@@ -39,7 +39,11 @@ async function perform({ config: path, operation, packBytes, kill }: ChildWork):
   const access = async (target: string): ReturnType<typeof accessBySpec> => {
     const spec: LocalTargetSpec = { driver: "local", path: target, create: true };
     if (kill?.at !== "target") return await accessBySpec(spec);
-    const faulty = { ...spec, crashAt: `${kill.name}:${kill.hit}`, ...(NEEDS_CLAIMS.includes(kill.name) && { failAt: "before link:1=EPERM" }) };
+    const faulty = {
+      ...spec,
+      crashAt: `${kill.name}:${kill.hit}`,
+      ...(NEEDS_CLAIMS.includes(kill.name) && { failAt: "before link:1=EPERM" }),
+    };
     const inner = await accessBySpec(kill.place === "main" ? faulty : spec);
     return {
       target: inner.target,
@@ -61,7 +65,8 @@ async function perform({ config: path, operation, packBytes, kill }: ChildWork):
   await import("../../src/formats/repository/prune/prune.ts");
   say("begin");
   if (operation === "apply") await campaign.apply();
-  else if (operation === "backup") await campaign.backup(kill?.at === "commit" ? countdown(kill.name, kill.hit) : undefined, kill?.name === "after copy out");
+  else if (operation === "backup")
+    await campaign.backup(kill?.at === "commit" ? countdown(kill.name, kill.hit) : undefined, kill?.name === "after copy out");
   else await campaign.prune(kill?.at === "prune" ? countdown(kill.name, kill.hit) : undefined);
   say("end");
 }

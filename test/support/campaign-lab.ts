@@ -148,8 +148,14 @@ export class CampaignLab {
         const committed = added.some(({ run }) => run === id);
         if (record === undefined) continue;
         must(record.status !== undefined, `the killed run ${id} counts as running`);
-        must(record.status === "success" || record.status === "interrupted", `the killed run ${id} counts as ${record.status}: ${JSON.stringify(record.error)}`);
-        must(record.status !== "success" || record.kind !== "backup" || committed, `the killed run ${id} counts as a success without a snapshot`);
+        must(
+          record.status === "success" || record.status === "interrupted",
+          `the killed run ${id} counts as ${record.status}: ${JSON.stringify(record.error)}`,
+        );
+        must(
+          record.status !== "success" || record.kind !== "backup" || committed,
+          `the killed run ${id} counts as a success without a snapshot`,
+        );
       }
       const before = snapshots.find(({ id }) => id === last);
       if (before !== undefined) await this.#restore(campaign, before);
@@ -195,7 +201,16 @@ export class CampaignLab {
     const reader = this.#restores++ % 3 === 2 ? "recover" : "engine";
     this.restored[reader]++;
     if (reader === "recover") {
-      const args = [RECOVER, join(this.folder, "repository"), "--key-file", join(this.folder, "key"), "restore", snapshot.id, "--to", destination];
+      const args = [
+        RECOVER,
+        join(this.folder, "repository"),
+        "--key-file",
+        join(this.folder, "key"),
+        "restore",
+        snapshot.id,
+        "--to",
+        destination,
+      ];
       const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
       must(status === 0, `recover.mjs ended with ${status}: ${stderr}`);
     } else {
@@ -215,7 +230,10 @@ export class CampaignLab {
     return Object.fromEntries(
       readdirSync(root, { withFileTypes: true })
         .filter((entry) => entry.isDirectory())
-        .map(({ name }) => [name, readdirSync(join(root, name), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).length]),
+        .map(({ name }) => [
+          name,
+          readdirSync(join(root, name), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).length,
+        ]),
     );
   }
 }

@@ -20,7 +20,8 @@ export function takeManifest(root: string): Manifest {
     const stat = lstatSync(path, { bigint: true });
     const mode = stat.isSymbolicLink() ? "link" : stat.mode.toString(8);
     const parts: string[] = [`mode ${mode}`, `owner ${stat.uid}:${stat.gid}`, `mtime ${stat.mtimeNs}`];
-    for (const xattr of readXattrs(path)) parts.push(`${Buffer.from(xattr.name).toString("latin1")} ${Buffer.from(xattr.value).toString("hex")}`);
+    for (const xattr of readXattrs(path))
+      parts.push(`${Buffer.from(xattr.name).toString("latin1")} ${Buffer.from(xattr.value).toString("hex")}`);
     if (stat.isSymbolicLink()) parts.push(`target ${readlinkSync(path, { encoding: "latin1" })}`);
     if (stat.isFile()) parts.push(`size ${stat.size}`, `content ${contentOf(path)}`);
     if (!stat.isDirectory() && stat.nlink > 1n) {

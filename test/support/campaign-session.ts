@@ -106,7 +106,15 @@ export class CampaignSession implements AsyncDisposable {
     }
     const repository = await this.repository();
     const { graceMs, maxUnused } = this.session.config.maintenance;
-    const options = { dryRun: false, immediate: false, graceMs, maxUnused, compression: { type: "zstd", level: 3 }, onProgress: () => undefined, signal } as const;
+    const options = {
+      dryRun: false,
+      immediate: false,
+      graceMs,
+      maxUnused,
+      compression: { type: "zstd", level: 3 },
+      onProgress: () => undefined,
+      signal,
+    } as const;
     expectSuccess(
       await performRun(this.session, { kind: "prune", subject: TARGET, targets: [TARGET] }, signal, async () => ({
         status: "success",

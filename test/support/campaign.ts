@@ -109,13 +109,22 @@ export class Campaign {
   async #boundaries(): Promise<void> {
     await this.#init();
     for (const name of Object.keys(COMMIT_BOUNDARIES) as CommitBoundary[])
-      await this.#reach("backup", name, (attempt) => ({ at: "commit", name, hit: name === "after pack put" && attempt === 0 ? 2 : 1 }));
+      await this.#reach("backup", name, (attempt) => ({
+        at: "commit",
+        name,
+        hit: name === "after pack put" && attempt === 0 ? 2 : 1,
+      }));
     for (const name of PRUNE_BOUNDARIES)
-      await this.#reach("prune", name, (attempt) => ({ at: "prune", name, hit: name.startsWith("mid ") && name !== "mid condemn" && attempt === 0 ? 2 : 1 }));
+      await this.#reach("prune", name, (attempt) => ({
+        at: "prune",
+        name,
+        hit: name.startsWith("mid ") && name !== "mid condemn" && attempt === 0 ? 2 : 1,
+      }));
     for (const name of Object.keys(FAULT_POINTS) as FaultPoint[]) {
       if (name.endsWith(" claim")) continue;
       await this.#reach("backup", name, (attempt) => this.#targetPoint(name, attempt, 4));
-      if (this.#thorough && /delete|readdir|link$/.test(name)) await this.#reach("prune", name, (attempt) => this.#targetPoint(name, attempt, 6));
+      if (this.#thorough && /delete|readdir|link$/.test(name))
+        await this.#reach("prune", name, (attempt) => this.#targetPoint(name, attempt, 6));
     }
   }
 
@@ -132,7 +141,11 @@ export class Campaign {
     for (const [name, hits] of INIT_POINTS)
       for (let hit = this.#thorough ? 1 : 2; hit <= (this.#thorough ? hits : 2); hit++) {
         this.#step = `init: ${name}:${hit}`;
-        const lab = new CampaignLab(join(folder, `init-${name.replaceAll(" ", "-")}-${hit}`), { seed, size: { files: 20, bytes: 200_000 }, packBytes });
+        const lab = new CampaignLab(join(folder, `init-${name.replaceAll(" ", "-")}-${hit}`), {
+          seed,
+          size: { files: 20, bytes: 200_000 },
+          packBytes,
+        });
         const end = await lab.run({ operation: "apply", kill: { at: "target", name, hit, place: "main" } });
         must(end.killed, "the child was not killed");
         await this.#count("apply", name, end, lab, true);
@@ -171,7 +184,9 @@ export class Campaign {
     else row.ended++;
     if (end.killed && committed) row.committed++;
     const what = end.killed ? `killed after ${end.workMs.toFixed(0)} ms` : `ended after ${end.workMs.toFixed(0)} ms`;
-    this.#options.log(`${operation}, ${name}: ${what}${committed ? ", its snapshot was committed" : ""}${removed > 0 ? `, ${removed} snapshots had been removed` : ""}; good`);
+    this.#options.log(
+      `${operation}, ${name}: ${what}${committed ? ", its snapshot was committed" : ""}${removed > 0 ? `, ${removed} snapshots had been removed` : ""}; good`,
+    );
   }
 
   get #thorough(): boolean {
@@ -200,7 +215,14 @@ export class Campaign {
     ]);
     const lines = [["operation", "killed at", "kills", "committed", "ended before", "outcome"], ...rows];
     const widths = lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? [];
-    return lines.map((line) => line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()).join("\n");
+    return lines
+      .map((line) =>
+        line
+          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+          .join("  ")
+          .trimEnd(),
+      )
+      .join("\n");
   }
 
   get kills(): number {

@@ -191,7 +191,8 @@ export class ChangingTree {
   /** Metadata only. */
   #retouch(): void {
     const path = Buffer.from(this.#at(this.#anyFile()));
-    const nanoseconds = BigInt(1_600_000_000 + this.#numbers.below(100_000_000)) * 1_000_000_000n + BigInt(this.#numbers.below(1_000_000_000));
+    const nanoseconds =
+      BigInt(1_600_000_000 + this.#numbers.below(100_000_000)) * 1_000_000_000n + BigInt(this.#numbers.below(1_000_000_000));
     switch (this.#numbers.below(3)) {
       case 0:
         chmodSync(path, this.#numbers.pick([0o600, 0o644, 0o755, 0o640, 0o4711]));
@@ -246,11 +247,11 @@ export class ChangingTree {
     const moved = (path: string): string => (path === from || path.startsWith(`${from}/`) ? to + path.slice(from.length) : path);
     this.#folders = this.#folders.map(moved);
     this.#others.splice(0, this.#others.length, ...this.#others.map(moved));
-    for (const [path, size] of [...this.#files])
-      if (moved(path) !== path) {
-        this.#files.delete(path);
-        this.#files.set(moved(path), size);
-      }
+    const inside = [...this.#files].filter(([path]) => moved(path) !== path);
+    for (const [path, size] of inside) {
+      this.#files.delete(path);
+      this.#files.set(moved(path), size);
+    }
   }
 
   /** New files until the tree has its size again. */

@@ -7,8 +7,9 @@ import {
   type BackupResult,
   type Plan,
 } from "../../index.ts";
-import type { Context, Opened } from "../context.ts";
+import type { Context } from "../context.ts";
 import { errorJson, plural, safe, shortId, size } from "../format.ts";
+import { unavailableTargets } from "../outcome.ts";
 import { Reporter } from "../reporter.ts";
 import { actionJson } from "./plan.ts";
 
@@ -30,7 +31,11 @@ export async function apply(
   await reporter.end();
   const { plan, outcomes } = result;
   const shown = outcomes.filter(isWorthSaying);
-  const unavailable = await unavailableTargets(opened);
+  // What an action failed at is not said twice.
+  const tried = new Set(
+    outcomes.flatMap(({ action, status }) => (status === "failed" && action.kind === "create" ? [action.target] : [])),
+  );
+  const unavailable = (await unavailableTargets(opened.holdfast)).filter(({ target }) => !tried.has(target.name));
   const statuses = new Set(outcomes.map(({ status }) => status));
   const status = context.signal.aborted
     ? "cancelled"
@@ -59,7 +64,7 @@ export async function apply(
   else {
     if (!context.quiet) {
       await context.print(shown.map((outcome) => `${outcomeLine(outcome)}\n${snapshotLines(outcome)}`).join(""));
-      await context.print(summary(outcomes, plan, durationMs));
+      if (unavailable.length === 0 || shown.length > 0) await context.print(summary(outcomes, plan, durationMs));
     }
     await reportProblems(context, plan, outcomes);
     for (const { error } of unavailable) await context.fail(error);
@@ -68,10 +73,11 @@ export async function apply(
   if (status === "partial") return PARTIAL;
   if (status === "success") return 0;
   // One reason has its own code; several have only failure in common.
-  const codes = new Set([
-    ...unavailable.map(({ error }) => ERROR_CODES[error.code]),
-    ...outcomes.flatMap((one) => (one.status === "failed" ? [1] : [])),
-  ]);
+  const errors = [
+    ...unavailable.map(({ error }) => error),
+    ...outcomes.flatMap((one) => (one.status === "failed" && one.error !== undefined ? [one.error] : [])),
+  ];
+  const codes = new Set(errors.map(({ code }) => ERROR_CODES[code]));
   return codes.size === 1 ? ([...codes][0] as number) : 1;
 }
 
@@ -123,14 +129,4 @@ async function reportProblems(context: Context, plan: Plan, outcomes: readonly A
     `${held.length === 1 ? "1 change is" : `${held.length} changes are`} held until approved; \`holdfast plan\` shows what it would delete`,
   );
   await context.shell.stderr.write(`  approve with: holdfast apply --approve ${plan.id}\n`);
-}
-
-/** Targets of jobs that cannot be used, however little there was to do: convergence has failed then. */
-async function unavailableTargets({ holdfast }: Opened): Promise<Awaited<ReturnType<typeof holdfast.session.stores>>["closed"]> {
-  const used = new Set(
-    [...holdfast.config.jobs.values()]
-      .filter(({ enabled }) => enabled)
-      .flatMap(({ targets }) => targets.map(({ target }) => target.name)),
-  );
-  return (await holdfast.session.stores([...used])).closed;
 }

@@ -10,6 +10,7 @@ import {
 } from "../../index.ts";
 import type { Context, Opened } from "../context.ts";
 import { iso } from "../format.ts";
+import { exitCodeOf, unavailableTargets } from "../outcome.ts";
 
 const HAS_CHANGES = 4;
 
@@ -45,6 +46,10 @@ export async function plan(
       );
     await context.print(renderPlan(made, { format: flags.format }));
   }
+  // A repository that is still to be created is in the plan; anything else that is closed leaves a hole in it.
+  const unavailable = (await unavailableTargets(opened.holdfast)).filter(({ error }) => error.code !== "repository_missing");
+  for (const { error } of unavailable) await context.fail(error);
+  if (unavailable[0] !== undefined) return exitCodeOf({ status: "failed", error: unavailable[0].error });
   return flags.detailedExitcode === true && hasChanges(made) ? HAS_CHANGES : 0;
 }
 

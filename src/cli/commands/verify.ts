@@ -13,7 +13,7 @@ export interface VerifyFlags {
 
 export async function verify(context: Context, texts: readonly string[], flags: VerifyFlags): Promise<number> {
   const readData = flags.readData === undefined ? 0 : parsePercent(flags.readData, "--read-data");
-  await using reporter = new Reporter(context);
+  await using reporter = new Reporter(context, { reportsDamage: true });
   await using opened = await context.open(reporter.listener);
   const { holdfast } = opened;
   if (flags.target !== undefined) holdfast.session.target(flags.target);

@@ -1,12 +1,13 @@
 import { asHoldfastError, HoldfastError, type ErrorWire } from "../../base/errors.ts";
 import type { Progress, RunStatus } from "../../base/events.ts";
 import type { RunId } from "../../base/ids.ts";
+import { formatSize } from "../../base/size.ts";
 import type { JobConfig, JobMode, JobTargetConfig, SourceConfig } from "../../config/config.ts";
 import type { SnapshotInfo, Store, WriteRequest, WriteResult } from "../../formats/format.ts";
 import { formatOf } from "../../formats/registry.ts";
 import type { OpenSource } from "../../sources/source.ts";
 import { createSource } from "../sources.ts";
-import type { Session } from "../session.ts";
+import type { ClosedStore, Session } from "../session.ts";
 import { chooseBaseline } from "./baseline.ts";
 import { snapshotStream } from "./snapshot-stream.ts";
 
@@ -58,7 +59,9 @@ export async function backupJob(session: Session, job: JobConfig, options: Backu
     });
     return { status: "failed", outcomes: [], error };
   }
-  const { open, closed } = await session.stores(targets.map(({ target }) => target.name));
+  const opened = await session.stores(targets.map(({ target }) => target.name));
+  const { open, full } = await checkCapacity(session, opened.open, options);
+  const closed = [...opened.closed, ...full];
   if (options.dryRun !== true)
     for (const { level, text } of await session.settleKeys(open.map(({ name }) => name), options.signal)) options.onMessage(level, text);
   const outcomes: SourceOutcome[] = [];
@@ -70,6 +73,34 @@ export async function backupJob(session: Session, job: JobConfig, options: Backu
   // A cancellation during the last commit is in the outcome of its target; the run was cancelled all the same.
   if (result.status !== "success") options.signal.throwIfAborted();
   return result;
+}
+
+/** Leaves out targets that hold more than their `maxSize`, and warns of those that are nearly full. */
+async function checkCapacity(session: Session, stores: readonly Store[], options: BackupOptions): Promise<{ open: Store[]; full: ClosedStore[] }> {
+  const open: Store[] = [];
+  const full: ClosedStore[] = [];
+  for (const store of stores) {
+    const target = session.target(store.name);
+    const { maxSizeBytes, capacityWarning } = target;
+    const { freeBytes, totalBytes } = (await store.space(options.signal)) ?? {};
+    const storedBytes = maxSizeBytes === undefined ? undefined : (await store.capacity(options.signal)).storedBytes;
+    if (maxSizeBytes !== undefined && storedBytes !== undefined && storedBytes >= maxSizeBytes) {
+      const error = new HoldfastError("target_full", `Target ${target.name} holds ${formatSize(storedBytes)}, and its maxSize is ${formatSize(maxSizeBytes)}`, {
+        hint: "Nothing was written to it. Prune it, shorten its retention, or raise targets.*.maxSize.",
+      });
+      full.push({ target, error });
+      continue;
+    }
+    const used =
+      maxSizeBytes !== undefined && storedBytes !== undefined
+        ? storedBytes / maxSizeBytes
+        : freeBytes !== undefined && totalBytes !== undefined && totalBytes > 0
+          ? 1 - freeBytes / totalBytes
+          : 0;
+    if (used >= capacityWarning) options.onMessage("warn", `target ${target.name} is ${Math.floor(used * 100)} % full${freeBytes === undefined ? "" : `, ${formatSize(freeBytes)} are free`}`);
+    open.push(store);
+  }
+  return { open, full };
 }
 
 async function backupSource(

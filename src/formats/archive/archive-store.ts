@@ -1,3 +1,4 @@
+import type { TargetCapacity } from "../../targets/target.ts";
 import { HoldfastError } from "../../base/errors.ts";
 import type { RepositoryId, SnapshotId } from "../../base/ids.ts";
 import type {
@@ -169,6 +170,10 @@ export class ArchiveStore implements Store {
     throw new HoldfastError("unsupported", `Target ${this.name} keeps archives, and a damaged archive cannot be mended`, {
       hint: "Delete it and make a new backup, or replicate it from another target.",
     });
+  }
+
+  async space(signal?: AbortSignal): Promise<TargetCapacity | undefined> {
+    return await this.options.access.target.capacity({ signal });
   }
 
   async capacity(signal?: AbortSignal): Promise<{ storedBytes: number; objects: number; freeBytes: number | undefined }> {

@@ -21,6 +21,7 @@ import type {
   WriteRequest,
   WriteResult,
 } from "../format.ts";
+import type { TargetCapacity } from "../../targets/target.ts";
 import { DEFAULT_PASSWORD_KDF, KEYFILE_KDF } from "./keys/kdf.ts";
 import { SnapshotReader } from "./read/snapshot-reader.ts";
 import { readRepositoryId, Repository } from "./repository.ts";
@@ -252,6 +253,10 @@ export class RepositoryStore implements Store {
         return await recoveryKit(repository, options);
       },
     };
+  }
+
+  async space(signal?: AbortSignal): Promise<TargetCapacity | undefined> {
+    return await this.repository.target.capacity({ signal });
   }
 
   async capacity(signal?: AbortSignal): Promise<{ storedBytes: number; objects: number; freeBytes: number | undefined }> {

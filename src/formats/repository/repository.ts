@@ -9,7 +9,16 @@ import type { TargetAccess } from "../../targets/access.ts";
 import type { ObjectStat, Target } from "../../targets/target.ts";
 import { ChunkIndex } from "./index/chunk-index.ts";
 import { KeySet } from "./keys/key-set.ts";
-import { checkFeatures, chooseKeyring, decodeKeyring, encodeKeyring, keyMaterial, newKeyring, rootMaterial, type Keyring } from "./keys/keyring.ts";
+import {
+  checkFeatures,
+  chooseKeyring,
+  decodeKeyring,
+  encodeKeyring,
+  keyMaterial,
+  newKeyring,
+  rootMaterial,
+  type Keyring,
+} from "./keys/keyring.ts";
 import { Sealer } from "./keys/sealer.ts";
 import { createSlot, openSlot, parseSlot, type KdfParameters } from "./keys/slot.ts";
 import { decodeCondemned, type CondemnedObject } from "./objects/condemned-object.ts";
@@ -167,20 +176,28 @@ export class Repository implements AsyncDisposable {
     const keys = new KeySet(keyMaterial(idBytes, root, keyring));
     const sealed = new Sealer(keys, random).sealObject(KIND.keyring, encodeKeyring(keyring));
     const keyringId = objectIdOf(sealed);
-    await target.put(`keys/${slotId}`, [slot], { signal });
-    await target.put(`keyring/${keyringId}`, [sealed], { signal });
+    await allOrFirst([target.put(`keys/${slotId}`, [slot], { signal }), target.put(`keyring/${keyringId}`, [sealed], { signal })]);
     const config = `${JSON.stringify({ format: "holdfast-repository", version: 1, id, created })}\n`;
     await target.put(CONFIG_NAME, [Buffer.from(config)], { signal });
     // Two creators at once: the first holdfast.json stays, because a put never replaces; the other learns it here.
     if ((await readRepositoryId(target, options.name, signal)) !== id)
-      throw new HoldfastError("repository_exists", `Another process created a repository on target ${options.name} at the same time`, {
-        hint: "Run the command again; it opens the repository that is there now.",
-      });
+      throw new HoldfastError(
+        "repository_exists",
+        `Another process created a repository on target ${options.name} at the same time`,
+        {
+          hint: "Run the command again; it opens the repository that is there now.",
+        },
+      );
     return new Repository(options, id, keys, { keyring, id: keyringId }, slotId);
   }
 
   /** Seals `content` and puts it under its SHA-256. `onId` learns the name before the put begins, for whoever must clean up after it. */
-  async putObject(folder: ObjectFolder, content: Uint8Array, signal?: AbortSignal, onId?: (id: ObjectId) => void): Promise<ObjectId> {
+  async putObject(
+    folder: ObjectFolder,
+    content: Uint8Array,
+    signal?: AbortSignal,
+    onId?: (id: ObjectId) => void,
+  ): Promise<ObjectId> {
     const bytes = this.sealer.sealObject(OBJECT_KINDS[folder], content);
     const reread = this.sealer.openObject(OBJECT_KINDS[folder], bytes);
     if (Buffer.compare(reread, content) !== 0)
@@ -254,7 +271,10 @@ export class Repository implements AsyncDisposable {
   }
 
   #noteIndexObject(id: ObjectId, packs: readonly PackRecord[]): void {
-    this.#loadedIndex.set(id, { packs: packs.map((pack) => pack.id), chunks: packs.reduce((sum, pack) => sum + chunksOf(pack), 0) });
+    this.#loadedIndex.set(id, {
+      packs: packs.map((pack) => pack.id),
+      chunks: packs.reduce((sum, pack) => sum + chunksOf(pack), 0),
+    });
   }
 
   /** Writes an index object naming `packs`, which must be on the target already. */
@@ -274,10 +294,14 @@ export class Repository implements AsyncDisposable {
   async checkStillThere(signal?: AbortSignal): Promise<void> {
     const id = await readRepositoryId(this.target, this.name, signal);
     if (id === this.id) return;
-    throw new HoldfastError("repository_changed", `Target ${this.name} holds ${id === undefined ? "no repository any more" : "another repository"} since it was opened`, {
-      hint: "Check that the right disk is mounted at the right place. Nothing was written.",
-      data: { target: this.name },
-    });
+    throw new HoldfastError(
+      "repository_changed",
+      `Target ${this.name} holds ${id === undefined ? "no repository any more" : "another repository"} since it was opened`,
+      {
+        hint: "Check that the right disk is mounted at the right place. Nothing was written.",
+        data: { target: this.name },
+      },
+    );
   }
 
   /** Throws `repository_feature` when the keyring asks for something this version does not know and must not write beside. */
@@ -342,11 +366,16 @@ export async function readRepositoryId(target: Target, name: string, signal?: Ab
   } catch {
     throw foreign("it is not JSON");
   }
-  if (typeof parsed !== "object" || parsed === null || !("format" in parsed) || parsed.format !== "holdfast-repository") throw foreign("its format has another name");
+  if (typeof parsed !== "object" || parsed === null || !("format" in parsed) || parsed.format !== "holdfast-repository")
+    throw foreign("its format has another name");
   if (!("version" in parsed) || parsed.version !== 1)
-    throw new HoldfastError("repository_feature", `The repository on target ${name} has format version ${String("version" in parsed ? parsed.version : "none")}; this program knows version 1`, {
-      hint: "Use the Holdfast version that wrote it, or a newer one.",
-    });
+    throw new HoldfastError(
+      "repository_feature",
+      `The repository on target ${name} has format version ${String("version" in parsed ? parsed.version : "none")}; this program knows version 1`,
+      {
+        hint: "Use the Holdfast version that wrote it, or a newer one.",
+      },
+    );
   if (!("id" in parsed) || typeof parsed.id !== "string" || !isHexId(parsed.id, 16)) throw foreign("its id is malformed");
   return asRepositoryId(parsed.id);
 }
@@ -361,9 +390,13 @@ interface ReadSlots {
 async function readSlots(target: Target, name: string, signal: AbortSignal | undefined): Promise<ReadSlots> {
   const slots = (await target.list("keys/", { signal })).filter((stat) => isHexId(stat.name.slice(5), 16));
   if (slots.length > MAX_SLOTS)
-    throw new HoldfastError("object_malformed", `The repository on target ${name} has ${slots.length} key slots; at most ${MAX_SLOTS} are tried`, {
-      hint: "Someone put files into its folder keys/. Remove those that are not yours.",
-    });
+    throw new HoldfastError(
+      "object_malformed",
+      `The repository on target ${name} has ${slots.length} key slots; at most ${MAX_SLOTS} are tried`,
+      {
+        hint: "Someone put files into its folder keys/. Remove those that are not yours.",
+      },
+    );
   let unreadable: unknown;
   const contents: { id: string; bytes: Uint8Array }[] = [];
   await inParallel(slots, Math.min(FETCHES, target.capabilities.concurrency), async (slot) => {
@@ -388,7 +421,11 @@ function ownKeyring(open: () => Buffer): Keyring | undefined {
 }
 
 /** Every object in keyring/, checked against its name and not opened yet. */
-async function readKeyrings(target: Target, name: string, signal: AbortSignal | undefined): Promise<{ id: ObjectId; bytes: Uint8Array }[]> {
+async function readKeyrings(
+  target: Target,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<{ id: ObjectId; bytes: Uint8Array }[]> {
   const stats = (await target.list("keyring/", { signal })).filter((stat) => isHexId(stat.name.slice("keyring/".length), 32));
   const found: { id: ObjectId; bytes: Uint8Array }[] = [];
   await inParallel(stats, Math.min(FETCHES, target.capabilities.concurrency), async (stat) => {
@@ -425,13 +462,17 @@ async function openRoot(
     }
   }
   const what = unlockings.some(({ kind }) => kind === "keyfile") ? "key file" : "password";
-  throw new HoldfastError("key_wrong", `The ${what} opens none of the ${slots.count} key slots of the repository on target ${name}`, {
-    hint:
-      unreadable === undefined
-        ? `Check that the ${what} is the one this repository was made with, or was changed to (holdfast key list). Nothing was changed.`
-        : `At least one slot could not be read (${unreadable instanceof Error ? unreadable.message : String(unreadable)}). If the ${what} is right, restore the folder keys/ from a copy of the target.`,
-    cause: unreadable,
-  });
+  throw new HoldfastError(
+    "key_wrong",
+    `The ${what} opens none of the ${slots.count} key slots of the repository on target ${name}`,
+    {
+      hint:
+        unreadable === undefined
+          ? `Check that the ${what} is the one this repository was made with, or was changed to (holdfast key list). Nothing was changed.`
+          : `At least one slot could not be read (${unreadable instanceof Error ? unreadable.message : String(unreadable)}). If the ${what} is right, restore the folder keys/ from a copy of the target.`,
+      cause: unreadable,
+    },
+  );
 }
 
 function missing(name: string): HoldfastError {
@@ -441,7 +482,13 @@ function missing(name: string): HoldfastError {
 }
 
 /** Gets an object and checks that its SHA-256 is its name. */
-export async function getVerified(target: Target, name: string, id: ObjectId, targetName: string, signal?: AbortSignal): Promise<Uint8Array> {
+export async function getVerified(
+  target: Target,
+  name: string,
+  id: ObjectId,
+  targetName: string,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
   const bytes = await target.get(name, { signal });
   if (objectIdOf(bytes) !== id)
     throw new HoldfastError("object_damaged", `${name} on target ${targetName} is damaged: its SHA-256 is not its name`, {

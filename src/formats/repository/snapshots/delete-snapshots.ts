@@ -17,7 +17,7 @@ export async function deleteSnapshots(
   options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   const { signal } = options;
-  const { snapshots, deleted, objects } = await readSnapshots(repository, {
+  const { snapshots, deleted, deletedObjects, objects, listed } = await readSnapshots(repository, {
     signal,
     onDamaged: (name, error) => {
       // An unreadable snapshot is another's problem; an unreadable note may be the hold of one of these.
@@ -43,18 +43,15 @@ export async function deleteSnapshots(
         hint: "Nothing was deleted. `holdfast snapshots` lists what is there.",
         data: { snapshot: id },
       });
-  if (chosen.length > 0) {
-    const tombstones = chosen.map(({ id, object, timeMs, job, source, host }) => ({
-      uid: id,
-      object,
-      time: isoTime(timeMs),
-      job,
-      source,
-      host,
-    }));
+  // A snapshot that was put twice is deleted only with every copy of it.
+  const tombstones = chosen.flatMap(({ id, timeMs, job, source, host }) =>
+    (objects.get(id) ?? [])
+      .filter((object) => !deletedObjects.has(object))
+      .map((object) => ({ uid: id, object, time: isoTime(timeMs), job, source, host })),
+  );
+  if (tombstones.length > 0)
     await repository.putObject("notes", encodeNote({ ...noteBase(repository), type: "deletion", snapshots: tombstones }), signal);
-  }
   if (repository.options.appendOnly === true) return;
-  for (const uid of [...deleted, ...known])
-    for (const object of objects.get(uid) ?? []) await repository.target.delete(`snapshots/${object}`, { signal });
+  const gone = new Set([...deletedObjects, ...tombstones.map(({ object }) => object)]);
+  for (const object of listed) if (gone.has(object)) await repository.target.delete(`snapshots/${object}`, { signal });
 }

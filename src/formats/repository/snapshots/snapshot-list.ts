@@ -31,8 +31,10 @@ export async function listSnapshots(repository: Repository, options: ListSnapsho
 /** What the folders snapshots/ and notes/ hold together. */
 export interface SnapshotState {
   readonly snapshots: StoredSnapshot[];
-  /** Uids that deletions name. */
+  /** Uids that deletions name; a later copy of one of them may be there again. */
   readonly deleted: ReadonlySet<SnapshotId>;
+  /** Objects that deletions name: these are gone for everyone, whether they still lie there or not. */
+  readonly deletedObjects: ReadonlySet<ObjectId>;
   readonly notes: StoredNote[];
   /** Readable snapshot objects by their uid, those of deleted snapshots included. */
   readonly objects: ReadonlyMap<SnapshotId, readonly ObjectId[]>;
@@ -45,6 +47,12 @@ export async function readSnapshots(repository: Repository, options: ListSnapsho
   const { signal, onDamaged } = options;
   // Snapshots are listed before the notes: a deletion puts its note first, so none of them can look undeleted.
   const stats = await repository.listObjects("snapshots", signal);
+  // The notes are read beside the snapshots; a rejection of either is thrown below, in this order.
+  const reading = readNotes(repository, {
+    signal,
+    onDamaged: onDamaged === undefined ? undefined : (id, error) => onDamaged(`notes/${id}`, error),
+  });
+  reading.catch(() => undefined);
   const found: { id: ObjectId; modifiedMs: number | undefined; snapshot: SnapshotObject }[] = [];
   await inParallel(stats, Math.min(FETCHES, repository.target.capabilities.concurrency), async ({ id, modifiedMs }) => {
     try {
@@ -56,20 +64,24 @@ export async function readSnapshots(repository: Repository, options: ListSnapsho
       onDamaged(`snapshots/${id}`, error);
     }
   });
-  const notes = await readNotes(repository, {
-    signal,
-    onDamaged: onDamaged === undefined ? undefined : (id, error) => onDamaged(`notes/${id}`, error),
-  });
+  const notes = await reading;
   const deleted = new Set<SnapshotId>();
-  for (const { note } of notes) if (note.type === "deletion") for (const { uid } of note.snapshots) deleted.add(uid);
+  const deletedObjects = new Set<ObjectId>();
+  for (const { note } of notes) {
+    if (note.type !== "deletion") continue;
+    for (const { uid, object } of note.snapshots) {
+      deleted.add(uid);
+      deletedObjects.add(object);
+    }
+  }
   const objects = new Map<SnapshotId, ObjectId[]>();
   for (const { id, snapshot } of found) objects.set(snapshot.uid, [...(objects.get(snapshot.uid) ?? []), id]);
   const byUid = new Map<SnapshotId, StoredSnapshot>();
   for (const { id, modifiedMs, snapshot } of found.toSorted((a, b) => (a.id < b.id ? -1 : 1)))
-    if (!deleted.has(snapshot.uid) && !byUid.has(snapshot.uid)) byUid.set(snapshot.uid, toInfo(id, modifiedMs, snapshot));
+    if (!deletedObjects.has(id) && !byUid.has(snapshot.uid)) byUid.set(snapshot.uid, toInfo(id, modifiedMs, snapshot));
   for (const stored of notes) apply(byUid, stored);
   const snapshots = [...byUid.values()].toSorted((a, b) => a.timeMs - b.timeMs || (a.id < b.id ? -1 : 1));
-  return { snapshots, deleted, notes, objects, listed: stats.map(({ id }) => id) };
+  return { snapshots, deleted, deletedObjects, notes, objects, listed: stats.map(({ id }) => id) };
 }
 
 /** A snapshot object as the format contract shows it. */

@@ -34,7 +34,10 @@ export class PendingIndex {
 
   /** True when an index object should be written now. */
   due(): boolean {
-    return this.#chunks >= INDEX_CHUNKS || (this.#packs.length > 0 && this.#repository.options.clock.now() - this.#lastMs >= INDEX_INTERVAL_MS);
+    return (
+      this.#chunks >= INDEX_CHUNKS ||
+      (this.#packs.length > 0 && this.#repository.options.clock.now() - this.#lastMs >= INDEX_INTERVAL_MS)
+    );
   }
 
   /** Writes what is pending; does nothing when nothing is. */
@@ -136,10 +139,14 @@ export async function commit(input: CommitInput): Promise<ObjectId> {
       await checkPacksExist(input);
     } catch (error) {
       await withdraw(input, id);
-      throw new HoldfastError("snapshot_withdrawn", `The snapshot on target ${repository.name} was withdrawn: this process stood still for longer than its lease, and packs it needs are gone`, {
-        hint: "Run the backup again; nothing else was touched.",
-        cause: error,
-      });
+      throw new HoldfastError(
+        "snapshot_withdrawn",
+        `The snapshot on target ${repository.name} was withdrawn: this process stood still for longer than its lease, and packs it needs are gone`,
+        {
+          hint: "Run the backup again; nothing else was touched.",
+          cause: error,
+        },
+      );
     }
   }
   try {
@@ -178,7 +185,10 @@ async function withdraw({ repository, snapshot }: CommitInput, id: ObjectId): Pr
     }
   }
   const { uid, time, job, source, host } = snapshot;
-  await repository.putObject("notes", encodeNote({ ...noteBase(repository), type: "deletion", snapshots: [{ uid, object: id, time, job, source, host }] }));
+  await repository.putObject(
+    "notes",
+    encodeNote({ ...noteBase(repository), type: "deletion", snapshots: [{ uid, object: id, time, job, source, host }] }),
+  );
 }
 
 /** After a pause longer than a lease a prune may have removed what this run relied on. */

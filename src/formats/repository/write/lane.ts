@@ -54,10 +54,7 @@ export class Lane implements AsyncDisposable {
     );
     this.#thread = thread;
     const { spec, transfer } = this.repository.options.access.forThread();
-    thread.post(
-      { type: "setup", target: spec, keys: this.repository.keys.material, packBytes: this.packBytes },
-      transfer,
-    );
+    thread.post({ type: "setup", target: spec, keys: this.repository.keys.material, packBytes: this.packBytes }, transfer);
   }
 
   get packBytes(): number {

@@ -4,7 +4,9 @@ import { freeBytes } from "../../../base/buffers.ts";
 import { asHoldfastError } from "../../../base/errors.ts";
 import { asPackId } from "../../../base/ids.ts";
 import { systemRandom } from "../../../codec/system-random.ts";
+import { createSystemClock } from "../../../state/system-clock.ts";
 import { createTarget } from "../../../targets/registry.ts";
+import { RetryTarget } from "../../../targets/wrap/retry.ts";
 import type { Target } from "../../../targets/target.ts";
 import { KeySet } from "../keys/key-set.ts";
 import { Sealer } from "../keys/sealer.ts";
@@ -105,7 +107,7 @@ async function finish(pack: OpenPack): Promise<void> {
 async function handle(message: ToPack): Promise<void> {
   switch (message.type) {
     case "setup":
-      target = await createTarget(message.target);
+      target = new RetryTarget(await createTarget(message.target), { clock: createSystemClock(), random: systemRandom });
       sealer = new Sealer(new KeySet(message.keys), systemRandom);
       packBytes = message.packBytes;
       post({ type: "ready" });

@@ -421,7 +421,8 @@ export class TreeBuilder {
       const broken = (status & 15) === FILE_UNREADABLE || (status & 15) === FILE_VANISHED;
       if (complete || broken) {
         this.#pending.delete(number);
-        this.#settle(file, concat(parts as Uint8Array[]), status & 15);
+        // Of a file that ended in failure an earlier part may still be on its way.
+        this.#settle(file, broken ? NO_IDS : concat(parts as Uint8Array[]), status & 15);
       } else open = true;
     }
     // A large file counts as one outstanding batch until its last part has come.

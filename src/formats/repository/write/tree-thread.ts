@@ -168,7 +168,7 @@ port.on("message", (message: ToTree) => {
         break;
       case "stop":
         // Its folders are closed here, where it stands still; with the port closed nothing keeps the thread alive.
-        walker?.return(undefined);
+        walker?.return({ entries: 0, vanished: 0 });
         port.close();
         break;
     }

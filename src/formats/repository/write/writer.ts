@@ -12,7 +12,15 @@ import { commit } from "./commit.ts";
 import { CpuPool } from "./cpu-pool.ts";
 import { copyOutPacks } from "./copy-out.ts";
 import { Lane } from "./lane.ts";
-import { FILE_PART, type FileResults, type FromTree, type SealedFrame, type SealingSetup, type ToTree, type TreeCounts } from "./messages.ts";
+import {
+  FILE_PART,
+  type FileResults,
+  type FromTree,
+  type SealedFrame,
+  type SealingSetup,
+  type ToTree,
+  type TreeCounts,
+} from "./messages.ts";
 import { adoptUnindexedPacks } from "./resume.ts";
 import { Thread } from "./thread.ts";
 
@@ -77,7 +85,8 @@ class SnapshotWriter implements AsyncDisposable {
 
   async run(): Promise<WriteOutcome[]> {
     const { signal } = this.#request;
-    const abort = (): void => this.#fail(signal.reason instanceof Error ? signal.reason : new HoldfastError("cancelled", "The backup was cancelled"));
+    const abort = (): void =>
+      this.#fail(signal.reason instanceof Error ? signal.reason : new HoldfastError("cancelled", "The backup was cancelled"));
     signal.addEventListener("abort", abort, { once: true });
     try {
       if (signal.aborted) abort();

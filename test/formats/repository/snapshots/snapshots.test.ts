@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { HoldfastError } from "../../../../src/base/errors.ts";
-import type { SnapshotId } from "../../../../src/base/ids.ts";
+import type { ObjectId, SnapshotId } from "../../../../src/base/ids.ts";
 import { deleteSnapshots } from "../../../../src/formats/repository/snapshots/delete-snapshots.ts";
 import {
   annotateSnapshot,
@@ -72,6 +72,23 @@ describe("snapshots", () => {
     await deleteSnapshots(await world.open(), [first, second]);
     expect(names(world, "snapshots").length).toBe(1);
     expect(names(world, "notes").length).toBe(1);
+  });
+
+  it("are deleted with every copy there is, and come back with one that is put later", async () => {
+    const world = new World();
+    const [first, second] = await three(world);
+    const repository = await world.open();
+    const original = (await readSnapshots(repository)).objects.get(first)?.[0] as ObjectId;
+    const content = await repository.readObject("snapshots", original);
+    await repository.putObject("snapshots", content);
+    expect((await readSnapshots(repository)).objects.get(first)).toHaveLength(2);
+    await deleteSnapshots(repository, [first]);
+    expect(names(world, "snapshots").length).toBe(2);
+    const copy = await repository.putObject("snapshots", content);
+    expect((await listSnapshots(repository)).map(({ id, object }) => (id === first ? object : id))).toContain(copy);
+    // The next deletion clears up what earlier ones named, which this copy is not.
+    await deleteSnapshots(repository, [second]);
+    expect(names(world, "snapshots")).toContain(`snapshots/${copy}`);
   });
 
   it("that are held, or unknown, refuse the whole deletion", async () => {
