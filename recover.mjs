@@ -934,24 +934,35 @@ class Restore {
   /** Restores the directory with tree `id` to `place`; with `only`, just the entry of that path (an array of names). */
   walk(id, place, only) {
     let found = only.length === 0;
-    const lost = (error) => this.fail(Buffer.concat([place, Buffer.from("/ (an unknown part of this directory)")]), error);
-    for (const entry of entriesOf(this.store, id, lost)) {
-      if (only.length > 0 && !entry.name.equals(only[0])) continue;
-      const target = Buffer.concat([place, Buffer.from("/"), entry.name]);
-      if (entry.type !== TYPE.directory && only.length > 1) continue;
-      try {
-        if (entry.type !== TYPE.directory) this.restoreEntry(entry, target);
-        else this.makeDirectory(entry, target);
-      } catch (error) {
-        this.fail(target, error);
-        if (entry.type === TYPE.directory) say(`Nothing below it was tried: ${show(target)}.`);
-        found = true;
+    // A list, not recursion: directories can be nested thousands deep.
+    const open = [this.open(id, place, only)];
+    for (let top = open.at(-1); top; top = open.at(-1)) {
+      const { done, value: entry } = top.entries.next();
+      if (done) {
+        open.pop();
         continue;
       }
-      found = entry.type !== TYPE.directory || this.walk(entry.tree, target, only.slice(1)) || found;
+      const isDirectory = entry.type === TYPE.directory;
+      const [wanted, ...below] = top.only;
+      if (wanted && !(entry.name.equals(wanted) && (isDirectory || below.length === 0))) continue;
+      found ||= below.length === 0;
+      const target = Buffer.concat([top.place, Buffer.from("/"), entry.name]);
+      try {
+        if (isDirectory) this.makeDirectory(entry, target);
+        else this.restoreEntry(entry, target);
+        if (isDirectory) open.push(this.open(entry.tree, target, below));
+      } catch (error) {
+        this.fail(target, error);
+        if (isDirectory) say(`Nothing below it was tried: ${show(target)}.`);
+      }
       progress(() => `${this.files} files, ${this.bytes} bytes restored; now ${show(target)}`);
     }
     return found;
+  }
+
+  open(id, place, only) {
+    const lost = (error) => this.fail(Buffer.concat([place, Buffer.from("/ (an unknown part of this directory)")]), error);
+    return { place, only, entries: entriesOf(this.store, id, lost) };
   }
 
   makeDirectory(entry, target) {

@@ -50,7 +50,12 @@ async function ask(question: string, signal: AbortSignal, isShown: boolean): Pro
       lines.question(isShown ? question : "", { signal }),
       new Promise<undefined>((resolve) => lines.once("close", () => resolve(undefined))),
       // In raw mode the terminal sends no signal: readline reads the key and tells.
-      new Promise<undefined>((_, reject) => lines.once("SIGINT", () => reject(new DOMException("interrupted", "AbortError")))),
+      new Promise<undefined>((_, reject) =>
+        lines.once("SIGINT", () => {
+          process.stderr.write("\n");
+          reject(new DOMException("interrupted", "AbortError"));
+        }),
+      ),
     ]);
   } finally {
     lines.close();

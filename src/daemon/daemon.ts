@@ -5,6 +5,7 @@ import { formatSize } from "../base/size.ts";
 import type { Config } from "../config/config.ts";
 import { performAction, planNow, recordAcceptance, runBackup } from "../engine/apply.ts";
 import { runPrune } from "../engine/prune/prune.ts";
+import { forgetOldRuns } from "../engine/runs.ts";
 import { Session, type Surroundings } from "../engine/session.ts";
 import { runVerify } from "../engine/verify/verify.ts";
 import type { Action } from "../plan/plan.ts";
@@ -91,6 +92,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
 async function reconcile(session: Session, scheduler: Scheduler, log: Log, signal: AbortSignal): Promise<void> {
   try {
+    forgetOldRuns(session.state, session.surroundings.clock.now());
     let plan = await planNow(session, { signal });
     const first = plan.actions.filter((action) => action.kind === "create" || action.kind === "change");
     for (const action of first) report(log, await performAction(session, action, signal));

@@ -2,7 +2,16 @@ import { formatDuration } from "../base/duration.ts";
 import { asHoldfastError, HoldfastError } from "../base/errors.ts";
 import type { JobConfig } from "../config/config.ts";
 import { acceptedTargets } from "../plan/changes.ts";
-import { heldActions, makePlan, type Action, type BackupAction, type Plan, type PruneAction, type RetentionAction, type VerifyAction } from "../plan/plan.ts";
+import {
+  heldActions,
+  makePlan,
+  type Action,
+  type BackupAction,
+  type Plan,
+  type PruneAction,
+  type RetentionAction,
+  type VerifyAction,
+} from "../plan/plan.ts";
 import { collectSlots } from "../scheduler/schedule.ts";
 import { backupJob, type BackupResult } from "./backup/backup.ts";
 import { observe } from "./observe.ts";
@@ -51,7 +60,10 @@ export interface ApplyResult {
 export async function applyNow(session: Session, request: PlanRequest & { readonly signal: AbortSignal }): Promise<ApplyResult> {
   const plan = await planNow(session, { ...request, impatient: request.impatient ?? true });
   const { open } = await session.stores();
-  for (const { level, text } of await session.settleKeys(open.map(({ name }) => name), request.signal))
+  for (const { level, text } of await session.settleKeys(
+    open.map(({ name }) => name),
+    request.signal,
+  ))
     if (level === "warn") session.surroundings.onWarning?.(text);
   const outcomes: ActionOutcome[] = [];
   for (const action of plan.actions) {
@@ -71,18 +83,28 @@ export function recordAcceptance(session: Session, plan: Plan): void {
   const held = heldActions(plan);
   if (held.length > 0 && plan.id !== undefined) {
     const pending = session.state.pendingApprovals().find((one) => one.plan === plan.id);
-    session.state.setPendingApproval({ plan: plan.id, sinceMs: pending?.sinceMs ?? nowMs, text: held.map(({ held: why }) => why).join("\n") });
+    session.state.setPendingApproval({
+      plan: plan.id,
+      sinceMs: pending?.sinceMs ?? nowMs,
+      text: held.map(({ held: why }) => why).join("\n"),
+    });
     return;
   }
   session.state.setPendingApproval(undefined);
   const accepted = session.state.acceptedConfig();
   if (accepted?.digest !== session.config.digest)
-    session.state.acceptConfig({ digest: session.config.digest, timeMs: nowMs, text: session.surroundings.configText, targets: acceptedTargets(session.config, nowMs) });
+    session.state.acceptConfig({
+      digest: session.config.digest,
+      timeMs: nowMs,
+      text: session.surroundings.configText,
+      targets: acceptedTargets(session.config, nowMs),
+    });
 }
 
 /** Performs one action of a plan. Never rejects. */
 export async function performAction(session: Session, action: Action, signal: AbortSignal): Promise<ActionOutcome> {
-  if ("held" in action && action.held !== undefined) return { action, status: "held", error: undefined, run: undefined, summary: action.held };
+  if ("held" in action && action.held !== undefined)
+    return { action, status: "held", error: undefined, run: undefined, summary: action.held };
   switch (action.kind) {
     case "create":
       return await plainly(action, async () => {
@@ -138,7 +160,14 @@ async function performRetention(session: Session, action: RetentionAction, signa
 
 async function performVerify(session: Session, action: VerifyAction, signal: AbortSignal): Promise<ActionOutcome> {
   const { runVerify } = await import("./verify/verify.ts");
-  const outcome = await runVerify(session, { targets: [action.target], jobs: [action.job], snapshots: [], readData: action.readData, reason: action.why, signal });
+  const outcome = await runVerify(session, {
+    targets: [action.target],
+    jobs: [action.job],
+    snapshots: [],
+    readData: action.readData,
+    reason: action.why,
+    signal,
+  });
   return ofRun(action, outcome, `verification of ${action.job} on target ${action.target}`);
 }
 
@@ -149,7 +178,14 @@ async function performPrune(session: Session, action: PruneAction, signal: Abort
 }
 
 function ofRun(action: Action, run: RunOutcome<unknown>, what: string): ActionOutcome {
-  const status = run.status === "success" ? "done" : run.status === "partial" ? "partial" : run.status === "cancelled" ? "cancelled" : "failed";
+  const status =
+    run.status === "success"
+      ? "done"
+      : run.status === "partial"
+        ? "partial"
+        : run.status === "cancelled"
+          ? "cancelled"
+          : "failed";
   return { action, status, error: run.error, run, summary: `${what}: ${run.status}` };
 }
 
@@ -172,33 +208,38 @@ export async function runBackup(session: Session, jobName: string, options: RunB
   const job = session.job(jobName);
   using deadline = deadlineOf(session, job);
   const signal = deadline === undefined ? options.signal : AbortSignal.any([options.signal, deadline.signal]);
-  return await performRun(session, { kind: "backup", subject: job.name, reason: options.reason, targets: options.targets }, signal, async (context) => {
-    const result = await backupJob(session, job, { ...options, ...context });
-    for (const { source, snapshots } of result.outcomes) {
-      const first = snapshots[0];
-      if (first !== undefined && options.dryRun !== true)
-        session.surroundings.listener({
-          type: "snapshot",
-          run: context.run,
-          snapshot: first.snapshot.id,
-          source,
-          targets: snapshots.map(({ target }) => target),
-        });
-    }
-    let { status, error } = result;
-    if ((options.verify ?? job.verify.afterBackup) && options.dryRun !== true) {
-      const { verifySnapshots } = await import("./verify/verify.ts");
-      const taken = result.outcomes.flatMap(({ snapshots }) => snapshots);
-      for (const target of new Set(taken.map((one) => one.target))) {
-        const ids = taken.filter((one) => one.target === target).map(({ snapshot }) => snapshot.id);
-        const report = await verifySnapshots(session, target, [job.name], ids, job.verify.readData, context);
-        if (report.ok) continue;
-        status = "failed";
-        error ??= report.error;
+  return await performRun(
+    session,
+    { kind: "backup", subject: job.name, reason: options.reason, targets: options.targets },
+    signal,
+    async (context) => {
+      const result = await backupJob(session, job, { ...options, ...context });
+      for (const { source, snapshots } of result.outcomes) {
+        const first = snapshots[0];
+        if (first !== undefined && options.dryRun !== true)
+          session.surroundings.listener({
+            type: "snapshot",
+            run: context.run,
+            snapshot: first.snapshot.id,
+            source,
+            targets: snapshots.map(({ target }) => target),
+          });
       }
-    }
-    return { status, error, result, statistics: statisticsOf(result) };
-  });
+      let { status, error } = result;
+      if ((options.verify ?? job.verify.afterBackup) && options.dryRun !== true) {
+        const { verifySnapshots } = await import("./verify/verify.ts");
+        const taken = result.outcomes.flatMap(({ snapshots }) => snapshots);
+        for (const target of new Set(taken.map((one) => one.target))) {
+          const ids = taken.filter((one) => one.target === target).map(({ snapshot }) => snapshot.id);
+          const report = await verifySnapshots(session, target, [job.name], ids, job.verify.readData, context);
+          if (report.ok) continue;
+          status = "failed";
+          error ??= report.error;
+        }
+      }
+      return { status, error, result, statistics: statisticsOf(result) };
+    },
+  );
 }
 
 /** Aborts with `timeout` when a job runs longer than it may. Waits by the session's clock, so that far times are no trouble. */

@@ -26,7 +26,11 @@ export async function unlockings(encryption: EncryptionConfig | undefined, surro
 }
 
 /** The way in for a new store; makes the key file when it is missing and may be generated. */
-export async function unlockingForNew(encryption: EncryptionConfig, surroundings: SecretContext, random: Randomness): Promise<Unlocking> {
+export async function unlockingForNew(
+  encryption: EncryptionConfig,
+  surroundings: SecretContext,
+  random: Randomness,
+): Promise<Unlocking> {
   if (encryption.kind === "keyFile" && encryption.generate) await generateKeyFile(encryption.keyFile, random);
   return (await unlockings(encryption, surroundings))[0] as Unlocking;
 }

@@ -2,7 +2,12 @@ import { asHoldfastError, HoldfastError, type ErrorWire } from "../base/errors.t
 import type { Progress, RunKind, RunStatus } from "../base/events.ts";
 import { asRunId, type RunId } from "../base/ids.ts";
 import { randomHex } from "../base/random.ts";
+import type { State } from "../state/state.ts";
 import type { Session } from "./session.ts";
+
+const DAY_MS = 24 * 60 * 60_000;
+/** A year, and the month in which someone looks back at it. */
+const KEPT_RUNS_MS = 400 * DAY_MS;
 
 /** What a running operation may say. */
 export interface RunContext {
@@ -75,5 +80,23 @@ export async function performRun<Result>(
   const wire: ErrorWire | undefined = error?.toWire();
   session.state.endRun(run, { status, endedMs: time, error: wire, statistics });
   listener({ type: "ended", run, status, time, ...(wire && { error: wire }) });
+  forgetOldRuns(session.state, time);
   return { run, status, error, result, durationMs: clock.monotonic() - started };
+}
+
+const lastForgotten = new WeakMap<State, number>();
+
+/**
+ * Forgets runs, with their logs, that ended more than 400 days ago; looks at most once a day for each open state. A state
+ * that is busy or full is left for the next time: nothing depends on it.
+ */
+export function forgetOldRuns(state: State, nowMs: number): void {
+  const last = lastForgotten.get(state);
+  if (last !== undefined && nowMs - last < DAY_MS) return;
+  lastForgotten.set(state, nowMs);
+  try {
+    state.forgetRuns(nowMs - KEPT_RUNS_MS);
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error;
+  }
 }

@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { asHoldfastError, HoldfastError } from "../base/errors.ts";
 import type { RunListener } from "../base/events.ts";
@@ -8,6 +10,7 @@ import { formatOf } from "../formats/registry.ts";
 import { locationOf } from "../plan/changes.ts";
 import type { State } from "../state/state.ts";
 import { accessBySpec, type TargetAccess } from "../targets/access.ts";
+import { accessThroughCache } from "../targets/wrap/cache.ts";
 import { kdfChoice, settlePassword, unlockingForNew, unlockings } from "./encryption.ts";
 import type { SecretContext } from "./secrets.ts";
 
@@ -129,7 +132,10 @@ export class Session implements AsyncDisposable {
    * proven, then the old slot is removed. A crash in between leaves both, and the next call removes the old one. Returns what
    * was done, and what could not be, for people; the target stays usable either way. Rejects only when cancelled.
    */
-  async settleKeys(names: readonly string[], signal?: AbortSignal): Promise<{ readonly level: "info" | "warn"; readonly text: string }[]> {
+  async settleKeys(
+    names: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<{ readonly level: "info" | "warn"; readonly text: string }[]> {
     const told: { level: "info" | "warn"; text: string }[] = [];
     for (const name of names) {
       const { encryption } = this.target(name);
@@ -140,14 +146,21 @@ export class Session implements AsyncDisposable {
         const { keySlots } = await this.store(name);
         const [current] = await unlockings(encryption, this.surroundings);
         if (keySlots === undefined || current === undefined) continue;
-        const text = await settlePassword(keySlots, current, { opened: !this.#openedByPrevious.has(name), kdf: kdfChoice(encryption), signal });
+        const text = await settlePassword(keySlots, current, {
+          opened: !this.#openedByPrevious.has(name),
+          kdf: kdfChoice(encryption),
+          signal,
+        });
         this.#openedByPrevious.delete(name);
         if (text !== undefined) told.push({ level: "info", text: `target ${name}: ${text}` });
       } catch (error) {
         this.#settledKeys.delete(name);
         signal?.throwIfAborted();
         const { message, hint } = asHoldfastError(error);
-        told.push({ level: "warn", text: `The password of target ${name} is not changed yet: ${message}${hint === undefined ? "" : ` (${hint})`}` });
+        told.push({
+          level: "warn",
+          text: `The password of target ${name} is not changed yet: ${message}${hint === undefined ? "" : ` (${hint})`}`,
+        });
       }
     }
     return told;
@@ -186,7 +199,12 @@ export class Session implements AsyncDisposable {
     return store;
   }
 
-  async #unlock(target: TargetConfig, format: Format, options: StoreOptions, [current, ...previous]: readonly Unlocking[]): Promise<Store> {
+  async #unlock(
+    target: TargetConfig,
+    format: Format,
+    options: StoreOptions,
+    [current, ...previous]: readonly Unlocking[],
+  ): Promise<Store> {
     this.#openedByPrevious.delete(target.name);
     try {
       return await format.open(options, current === undefined ? [] : [current]);
@@ -200,7 +218,8 @@ export class Session implements AsyncDisposable {
 
   /** Runs `act` with access to the target, which is released when `act` fails; the store owns it afterwards. */
   async #withAccess(target: TargetConfig, create: boolean, act: (options: StoreOptions) => Promise<Store>): Promise<Store> {
-    const access = this.surroundings.accessFor?.(target) ?? (await accessBySpec(specOf(target, create), this.surroundings));
+    const direct = this.surroundings.accessFor?.(target) ?? (await accessBySpec(specOf(target, create), this.surroundings));
+    const access = accessThroughCache(direct, join(this.config.daemon.cacheDir, cacheNameOf(target)));
     try {
       return await act({
         name: target.name,
@@ -223,7 +242,8 @@ export class Session implements AsyncDisposable {
       const { repository } = store.identity;
       if (pin.repository !== repository)
         throw changed(target, `it holds repository ${repository.slice(0, 8)}…, not ${pin.repository.slice(0, 8)}… as before`);
-      if (store.identity.generation < pin.generation) throw changed(target, "its keyring is older than the one seen before: the target was rolled back");
+      if (store.identity.generation < pin.generation)
+        throw changed(target, "its keyring is older than the one seen before: the target was rolled back");
     }
     this.#pin(target, store);
   }
@@ -236,12 +256,24 @@ export class Session implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const stores = await Promise.allSettled(this.#stores.values());
     this.#stores.clear();
-    await Promise.allSettled(stores.map((result) => (result.status === "fulfilled" ? result.value[Symbol.asyncDispose]() : undefined)));
+    await Promise.allSettled(
+      stores.flatMap((result) => (result.status === "fulfilled" ? [result.value[Symbol.asyncDispose]()] : [])),
+    );
   }
 }
 
 function specOf(target: TargetConfig, create: boolean): Parameters<typeof accessBySpec>[0] {
-  return { driver: "local", path: target.path, create, ...(target.requireMount !== undefined && { requireMount: target.requireMount }) };
+  return {
+    driver: "local",
+    path: target.path,
+    create,
+    ...(target.requireMount !== undefined && { requireMount: target.requireMount }),
+  };
+}
+
+/** Of the place, not of the name: copies of one target are of no use to another. */
+function cacheNameOf(target: TargetConfig): string {
+  return createHash("sha256").update(locationOf(target)).digest("hex").slice(0, 32);
 }
 
 function changed(target: TargetConfig, what: string): HoldfastError {

@@ -62,6 +62,8 @@ export interface CallOptions {
 export interface GetOptions extends CallOptions {
   /** Byte offset and length, both within the object. */
   readonly range?: { readonly offset: number; readonly length: number } | undefined;
+  /** Ask the target itself, whatever was kept of it: for whoever proves that it still holds the object. */
+  readonly fresh?: boolean | undefined;
 }
 
 export interface ObjectStat {

@@ -4,12 +4,21 @@
  */
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { appendFileSync, chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { asRunId } from "../../src/base/ids.ts";
 import { Secret } from "../../src/base/secret.ts";
 import { systemRandom } from "../../src/codec/system-random.ts";
 import type { SnapshotInfo, WriteRequest } from "../../src/formats/format.ts";
@@ -41,7 +50,10 @@ beforeEach(() => {
 // Node's own rmSync fails on paths over 4,096 bytes.
 afterEach(() => expect(spawnSync("rm", ["-rf", scratch]).status).toBe(0));
 
-async function create(kdf: KdfParameters = QUICK, unlocking: Unlocking = { kind: "password", secret: new Secret(PASSWORD) }): Promise<RepositoryStore> {
+async function create(
+  kdf: KdfParameters = QUICK,
+  unlocking: Unlocking = { kind: "password", secret: new Secret(PASSWORD) },
+): Promise<RepositoryStore> {
   const access = await accessBySpec({ driver: "local", path: folder, create: true });
   const options = { name: "disk", access, clock: createSystemClock(), random: systemRandom, host: "box", packBytes: 4 * MIB };
   return new RepositoryStore(await Repository.create(options, unlocking, kdf, undefined));
@@ -60,7 +72,11 @@ interface Recovered {
 }
 
 let restores = 0;
-function recover(snapshot = "latest", secret: readonly string[] = ["--password-env", "SECRET"], path = process.env["PATH"]): Recovered {
+function recover(
+  snapshot = "latest",
+  secret: readonly string[] = ["--password-env", "SECRET"],
+  path = process.env["PATH"],
+): Recovered {
   const to = join(scratch, `restored-${++restores}`);
   // Relative, as people type it: the program changes its own current directory.
   const args = [PROGRAM, "repository", ...secret, "restore", snapshot, "--to", `restored-${restores}`];
@@ -87,18 +103,22 @@ describe("what the product wrote, recover.mjs restores", () => {
   it.each([
     ["python3", (): string | undefined => process.env["PATH"]],
     ["perl", (): string => programs("perl", "mkfifo", "mknod")],
-  ])("with all oddities but sockets, by the help of %s", async (_helper, path) => {
-    const { skipped } = writeOddities(source);
-    await using store = await create();
-    await backUp(store);
-    const { status, err, copy } = recover("latest", ["--password-env", "SECRET"], path());
-    expect(err).not.toContain("Not restored");
-    expect(status).toBe(0);
-    const hasSocket = !skipped.some(({ what }) => what === "socket");
-    expect(differences(copy)).toEqual(hasSocket ? ["/special/socket is missing"] : []);
-    if (hasSocket) expect(err).toContain("1 sockets were left out");
-    expect(err).not.toContain("were not set");
-  }, 60_000);
+  ])(
+    "with all oddities but sockets, by the help of %s",
+    async (_helper, path) => {
+      const { skipped } = writeOddities(source);
+      await using store = await create();
+      await backUp(store);
+      const { status, err, copy } = recover("latest", ["--password-env", "SECRET"], path());
+      expect(err).not.toContain("Not restored");
+      expect(status).toBe(0);
+      const hasSocket = !skipped.some(({ what }) => what === "socket");
+      expect(differences(copy)).toEqual(hasSocket ? ["/special/socket is missing"] : []);
+      if (hasSocket) expect(err).toContain("1 sockets were left out");
+      expect(err).not.toContain("were not set");
+    },
+    60_000,
+  );
 
   it("with all oddities, saying what is lost without any helper program", async () => {
     writeOddities(source);

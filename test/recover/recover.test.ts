@@ -3,6 +3,7 @@ import crypto from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import zlib from "node:zlib";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { CODEC, type Codec, type EntryFields, filePart, type Kdf, RepositoryWriter, u8, varint } from "./repository-writer.ts";
@@ -192,14 +193,14 @@ describe("restoring", () => {
             [5_000_000, 5904],
           ]),
         },
-        { name: "hole", type: 1, flags: 8, part: filePart(1_000_000, [], 0, []) },
+        { name: "lonely-hole", type: 1, flags: 8, part: filePart(1_000_000, [], 0, []) },
         { name: "symlink", type: 3, part: Buffer.concat([varint(11), Buffer.from("/etc/passwd")]), mode: 0o777 },
         ...(isRoot ? [{ name: "null", type: 4, part: varint(0x103), uid: 7, gid: 8, mode: 0o666 }] : []),
       ],
       CODEC.gzip,
     );
     const row = (name: string, id: Buffer) => Buffer.concat([varint(name.length), Buffer.from(name), id]);
-    const inner = writer.frame(2, [Buffer.concat([u8(1), u8(1), varint(2), row("empty", leafA), row("hole", leafB)])])[0];
+    const inner = writer.frame(2, [Buffer.concat([u8(1), u8(1), varint(2), row("empty", leafA), row("link", leafB)])])[0];
     writer.endPack(2);
     const home = writer.leaf([directory("data", inner, { mode: 0o555, mtime: 1_234_567_890_987_654_321n })]);
     const root = writer.leaf([directory("empty", writer.leaf([]), { mode: 0o700 }), directory("home", home)]);
@@ -231,7 +232,7 @@ describe("restoring", () => {
     extent.copy(expected, 5_000_000, 4096);
     expect(fs.readFileSync(at("sparse")).equals(expected)).toBe(true);
     expect(Number(stat("sparse").blocks) * 512).toBeLessThan(1_000_000);
-    expect(stat("hole")).toMatchObject({ size: 1_000_000n, blocks: 0n });
+    expect(stat("lonely-hole")).toMatchObject({ size: 1_000_000n, blocks: 0n });
     if (isRoot) {
       expect(stat("null")).toMatchObject({ rdev: 0x103n, uid: 7n, gid: 8n });
       expect(stat("null").isCharacterDevice()).toBe(true);
@@ -357,6 +358,26 @@ describe("damage", () => {
     expect(fs.readdirSync(output)).toEqual([]);
   });
 
+  it.each([
+    ["without a chunk", []],
+    ["with an empty chunk", [Buffer.from("x"), Buffer.alloc(0)]],
+  ])("refuses the directory of a pack that has a frame %s", (_what, chunks) => {
+    const writer = new RepositoryWriter(repository);
+    writer.writeSlot(SCRYPT, PASSWORD);
+    const good = writer.frame(1, [Buffer.from("1")]);
+    const pack = writer.endPack(1);
+    const beside = writer.frame(1, [Buffer.from("2")]);
+    writer.frame(1, chunks);
+    const bad = writer.endPack(1);
+    writer.writeSnapshot(writer.leaf([file("a", 1, good), file("b", 1, beside)]), UID, "2026-02-01T00:00:00.000Z");
+    writer.endPack(2);
+    const { status, err } = restore();
+    expect(status).toBe(3);
+    expect(err).toContain(`The directory of pack ${path.basename(bad)} cannot be read`);
+    expect(err).not.toContain(path.basename(pack));
+    expect(fs.readdirSync(output)).toEqual(["a"]);
+  });
+
   it("finds each of many chunks", () => {
     const writer = new RepositoryWriter(repository);
     writer.writeSlot(SCRYPT, PASSWORD);
@@ -458,6 +479,115 @@ describe("damage", () => {
   });
 });
 
+describe("what the format forbids", () => {
+  /** Restores one snapshot whose root holds a good file and what `build` adds; gives what was said. */
+  function restoreBeside(build: (writer: RepositoryWriter, ids: readonly Buffer[]) => EntryFields): string {
+    const writer = new RepositoryWriter(repository);
+    writer.writeSlot(SCRYPT, PASSWORD);
+    const ids = writer.frame(1, [Buffer.from("1"), Buffer.from("2")]);
+    writer.endPack(1);
+    const bad = writer.leaf([build(writer, ids)]);
+    writer.writeSnapshot(writer.leaf([directory("bad", bad), file("good", 1, [ids[0]])]), UID, "2026-02-01T00:00:00.000Z");
+    writer.endPack(2);
+    const result = restore();
+    expect(result.status).toBe(3);
+    expect(new Set(fs.readdirSync(output, { encoding: "utf8", recursive: true }))).toEqual(new Set(["bad", "good"]));
+    return result.err;
+  }
+  const part = (profile: number, depth: number, ids: readonly Buffer[], size = 1): Buffer =>
+    Buffer.concat([varint(size), u8(profile), u8(depth), varint(ids.length), ...ids]);
+  const xattr = (name: string): readonly [string, Buffer] => [name, Buffer.from("v")];
+
+  it.each<[string, (ids: readonly Buffer[]) => EntryFields]>([
+    ["unknown flags", (ids) => file("f", 1, [ids[0]], { flags: 32 })],
+    ["a file that is an unreadable directory", (ids) => file("f", 1, [ids[0]], { flags: 16 })],
+    ["a pipe that is sparse", () => ({ name: "f", type: 6, flags: 8 })],
+    ["type 8", () => ({ name: "f", type: 8 })],
+    ["a mode beyond the permissions", (ids) => file("f", 1, [ids[0]], { mode: 0o10000 })],
+    ["a uid of 33 bits", (ids) => file("f", 1, [ids[0]], { uid: 2 ** 32 })],
+    ["profile 0 with chunks", (ids) => file("f", 1, [], { part: part(0, 0, [ids[0]]) })],
+    ["profile 5", (ids) => file("f", 1, [], { part: part(5, 0, [ids[0]]) })],
+    ["a profile without chunks", () => file("f", 0, [], { part: part(1, 0, [], 0) })],
+    ["data without chunks", () => file("f", 1, [], { part: part(0, 0, []) })],
+    ["more chunks than bytes", (ids) => file("f", 1, [], { part: part(1, 0, ids) })],
+    ["depth 5", (ids) => file("f", 1, [], { part: part(1, 5, [ids[0]]) })],
+    ["an empty target", () => ({ name: "f", type: 3, part: varint(0) })],
+    ["a target with NUL", () => ({ name: "f", type: 3, part: Buffer.from("\x03a\0b") })],
+    [
+      "a target beyond the bound",
+      () => ({ name: "f", type: 3, part: Buffer.concat([varint(65_537), Buffer.alloc(65_537, "t")]) }),
+    ],
+    ["xattrs out of order", (ids) => file("f", 1, [ids[0]], { xattrs: [xattr("user.b"), xattr("user.a")] })],
+    ["an xattr without a name", (ids) => file("f", 1, [ids[0]], { xattrs: [xattr("")] })],
+    ["a name of an xattr beyond the bound", (ids) => file("f", 1, [ids[0]], { xattrs: [xattr("x".repeat(1025))] })],
+    ["flag 4 without xattrs", () => ({ name: "f", type: 6, flags: 4, part: varint(0) })],
+    ["a user beyond the bound", () => ({ name: "f", type: 6, user: "u".repeat(1025) })],
+    ["a directory with a device", (ids) => ({ name: "f", type: 2, part: ids[0], device: 1n })],
+  ])("%s", (_what, build) => {
+    expect(restoreBeside((_writer, ids) => build(ids))).toMatch(/Not restored: .*an unknown part of this directory/);
+  });
+
+  it("a list of chunks without any", () => {
+    const said = restoreBeside((writer) => {
+      const empty = writer.frame(2, [Buffer.from([1, 2, 0])])[0];
+      return file("f", 1, [], { part: part(1, 1, [empty]) });
+    });
+    expect(said).toContain("a chunk list is malformed");
+  });
+
+  it("leaves that overlap, and a part that begins with another name than its parent says", () => {
+    const writer = new RepositoryWriter(repository);
+    writer.writeSlot(SCRYPT, PASSWORD);
+    const leaf = (...names: readonly string[]): Buffer => writer.leaf(names.map((name) => file(name, 0, [])));
+    const row = (name: string, id: Buffer): Buffer => Buffer.concat([u8(name.length), Buffer.from(name), id]);
+    const inner = (...rows: readonly Buffer[]): Buffer =>
+      writer.frame(2, [Buffer.concat([u8(1), u8(1), u8(rows.length), ...rows])])[0];
+    const overlapping = inner(row("a", leaf("a", "d")), row("c", leaf("c")), row("e", leaf("e")));
+    const renamed = inner(row("a", leaf("a")), row("b", leaf("c")), row("e", leaf("e", "f")));
+    const root = writer.leaf([directory("overlapping", overlapping), directory("renamed", renamed)]);
+    writer.endPack(2);
+    writer.writeSnapshot(root, UID, "2026-02-01T00:00:00.000Z");
+    expect(restore().status).toBe(3);
+    expect(fs.readdirSync(path.join(output, "overlapping"))).toEqual(["a", "d", "e"]);
+    expect(fs.readdirSync(path.join(output, "renamed"))).toEqual(["a", "e", "f"]);
+  });
+
+  it.each([CODEC.zstd, CODEC.gzip])("a second frame or member of codec %i", (codec) => {
+    const empty = codec === CODEC.zstd ? zlib.zstdCompressSync("") : zlib.gzipSync("");
+    for (const [members, trailing, status] of [
+      [1, Buffer.alloc(0), 0],
+      [2, Buffer.alloc(0), 3],
+      [1, empty, 3],
+    ] as const) {
+      fs.rmSync(repository, { recursive: true, force: true });
+      const writer = new RepositoryWriter(repository);
+      writer.writeSlot(SCRYPT, PASSWORD);
+      Object.assign(writer, { members, trailing });
+      const ids = writer.frame(1, [Buffer.alloc(900, "1")], codec);
+      Object.assign(writer, { members: 1, trailing: Buffer.alloc(0) });
+      writer.endPack(1);
+      writer.writeSnapshot(writer.leaf([file("f", 900, ids)]), UID, "2026-02-01T00:00:00.000Z");
+      writer.endPack(2);
+      expect(restore("--force").status).toBe(status);
+    }
+  });
+
+  it("a slot of argon2id with less than 8 KiB a lane, and an empty password", () => {
+    const writer = new RepositoryWriter(repository);
+    const slot = path.join(
+      repository,
+      writer.writeSlot({ function: "argon2id", memoryKiB: 32, passes: 1, parallelism: 4 }, PASSWORD),
+    );
+    expect(recover("list").status).toBe(0);
+    fs.writeFileSync(slot, fs.readFileSync(slot, "utf8").replace('"memoryKiB":32', '"memoryKiB":31'));
+    expect(recover("list")).toMatchObject({ status: 12, err: expect.stringContaining("a cost is out of bounds") as string });
+    expect(run(["--password-env", "SECRET", "list"], { SECRET: "" })).toMatchObject({
+      status: 12,
+      err: "The password is empty.\n",
+    });
+  });
+});
+
 describe("the destination", () => {
   it("must be empty, unless forced; then files are replaced and symlinks never followed", () => {
     const writer = new RepositoryWriter(repository);
@@ -485,5 +615,35 @@ describe("the destination", () => {
     expect(fs.readdirSync(path.join(outside, "dir"))).toEqual([]);
     expect(fs.readFileSync(path.join(outside, "file"), "utf8")).toBe("untouched");
     expect([restored("d2/f"), restored("f1"), restored("f2")]).toEqual(["new", "new", "new"]);
+  });
+
+  it("has paths longer than the system takes; symlinks there are not followed either", () => {
+    const writer = new RepositoryWriter(repository);
+    writer.writeSlot(SCRYPT, PASSWORD);
+    const content = writer.frame(1, [Buffer.from("deep")]);
+    writer.endPack(1);
+    const linked = { inode: 5n, device: 6n, links: 2 };
+    const mtime = 1_500_000_000_000_000_007n;
+    let tree = writer.leaf([file("one", 4, content, linked), file("two", 4, content, linked), { name: "pipe", type: 6, mtime }]);
+    const name = "d".repeat(200);
+    for (let level = 0; level < 30; level++) tree = writer.leaf([directory(name, tree, { mtime })]);
+    writer.endPack(2);
+    writer.writeSnapshot(tree, UID, "2026-02-01T00:00:00.000Z");
+    expect(restore()).toMatchObject({ status: 0, err: expect.not.stringContaining("not set") as string });
+    const find = (...args: readonly string[]) => spawnSync("find", [output, ...args], { encoding: "utf8" }).stdout;
+    expect(find("-links", "2", "-name", "one", "-o", "-name", "two", "-links", "2", "-printf", "").length).toBeGreaterThan(6000);
+    expect(find("-name", "pipe", "-type", "p", "-printf", "%T@ %m")).toBe("1500000000.0000000070 644");
+    expect(find("-name", name, "-not", "-newermt", "@1500000000.000000008", "-printf", "x")).toHaveLength(30);
+
+    const outside = path.join(scratch, "outside");
+    fs.mkdirSync(outside);
+    const bend = path.join(output, ...Array.from({ length: 10 }, () => name));
+    expect(spawnSync("rm", ["-r", bend]).status).toBe(0);
+    fs.symlinkSync(outside, bend);
+    expect(restore("--force")).toMatchObject({ status: 3, err: expect.stringContaining("is in the way") as string });
+    expect(fs.readdirSync(outside)).toEqual([]);
+    fs.rmSync(bend);
+    expect(restore("--force").status).toBe(0);
+    expect(spawnSync("rm", ["-r", output]).status).toBe(0);
   });
 });

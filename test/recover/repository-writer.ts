@@ -78,6 +78,7 @@ export interface EntryFields {
   readonly mode?: number;
   readonly uid?: number;
   readonly gid?: number;
+  readonly user?: string;
   readonly mtime?: bigint;
   readonly inode?: bigint;
   readonly links?: number;
@@ -95,7 +96,7 @@ export function encodeEntry(entry: EntryFields): Buffer {
     varint(entry.mode ?? 0o644),
     varint(entry.uid ?? process.getuid!()),
     varint(entry.gid ?? process.getgid!()),
-    bytes("someone"),
+    bytes(entry.user ?? "someone"),
     bytes("somegroup"),
     i64(mtime),
     i64(mtime),
@@ -131,6 +132,8 @@ export class RepositoryWriter {
   readonly epoch = 3;
   /** Appended to whatever is compressed next: a reader must refuse it. */
   trailing = Buffer.alloc(0);
+  /** Into how many compressed frames or members the data of a frame is cut: a reader must refuse two. */
+  members = 1;
   /** What objects are padded with: a reader must refuse anything but zero. */
   paddingByte = 0;
   /** Content of every index pack row written so far. */
@@ -247,7 +250,9 @@ export class RepositoryWriter {
   /** Adds one frame holding these chunks to the pack that is being filled; returns the ids, which `ids` forges. */
   frame(kind: 1 | 2, chunks: readonly Buffer[], wanted: Codec = CODEC.none, ids?: readonly Buffer[]): Buffer[] {
     const raw = Buffer.concat(chunks);
-    const compressed = Buffer.concat([compress(wanted, raw), this.trailing]);
+    const cut = Math.ceil(raw.length / this.members);
+    const parts = Array.from({ length: this.members }, (_, part) => raw.subarray(part * cut, (part + 1) * cut));
+    const compressed = Buffer.concat([...parts.map((each) => compress(wanted, each)), this.trailing]);
     const shrinks = compressed.length <= raw.length || this.trailing.length > 0;
     const [codec, plain] = shrinks ? [wanted, compressed] : [CODEC.none, raw];
     const header = this.header("HFF1", kind, codec, raw.length);

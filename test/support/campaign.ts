@@ -73,7 +73,7 @@ export class Campaign {
       await this.lab.start();
       // The first time a retention would delete much, it waits for an approval; applied early, it has nothing to delete.
       await this.lab.prune();
-      for (let i = 0; i < 4; i++) await this.#churn();
+      for (let i = 0; i < 2; i++) await this.#churn();
       if (this.#options.boundaries !== undefined) await this.#boundaries();
       await this.#random();
       this.#step = "the end";
@@ -97,7 +97,7 @@ export class Campaign {
 
   async #random(): Promise<void> {
     for (const operation of ["backup", "prune"] as const) {
-      for (let i = 0; i < 3; i++) await this.#kill(operation, "calibration", undefined, Number.POSITIVE_INFINITY);
+      for (let i = 0; i < 2; i++) await this.#kill(operation, "calibration", undefined, Number.POSITIVE_INFINITY);
       const wanted = this.#options.random[operation];
       for (let tries = 0; this.#killsOf(operation, "random moment") < wanted; tries++) {
         must(tries < 3 * wanted + 20, `only ${this.#killsOf(operation, "random moment")} of ${tries} runs could be killed`);

@@ -8,6 +8,7 @@ import { createTarget } from "../../src/targets/registry.ts";
 import type { Target } from "../../src/targets/target.ts";
 import { serveTarget } from "../../src/targets/thread/target-host.ts";
 import { spawnTargetThread } from "../../src/targets/thread/target-thread.ts";
+import { CacheTarget } from "../../src/targets/wrap/cache.ts";
 import { LimitTarget } from "../../src/targets/wrap/limit.ts";
 import { MeterTarget } from "../../src/targets/wrap/meter.ts";
 import { RetryTarget } from "../../src/targets/wrap/retry.ts";
@@ -76,6 +77,12 @@ targetConformance("limit", async () => ({
 }));
 
 targetConformance("meter", async () => ({ target: new MeterTarget(new MemoryTarget(), { clock: new FakeClock() }) }));
+
+targetConformance("cache", () => inFolder((folder) => new CacheTarget(new MemoryTarget(), { folder })));
+
+targetConformance("cache that cannot be written", async () => ({
+  target: new CacheTarget(new MemoryTarget(), { folder: "/dev/null" }),
+}));
 
 targetConformance("faulty, without faults", async () => ({ target: new FaultyTarget(new MemoryTarget()) }));
 

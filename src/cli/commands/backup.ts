@@ -65,9 +65,9 @@ export function backupSummary(result: BackupResult, dryRun: boolean, durationMs:
       ? `${safe(source)}: would be a snapshot on ${where}\n  ${numbers}`
       : `${safe(source)}: snapshot ${shortId(first.id)} on ${where}${partial}\n  ${numbers}, ${size(stored)} stored; ${first.mode}`;
   });
-  return lines.length === 0
-    ? ""
-    : `${lines.join("\n")}\n${dryRun ? "nothing was stored" : "done"} in ${formatDuration(durationMs)}\n`;
+  // Where nothing was stored the error says why.
+  if (result.outcomes.every(({ snapshots }) => snapshots.length === 0)) return "";
+  return `${lines.join("\n")}\n${dryRun ? "nothing was stored" : "done"} in ${formatDuration(durationMs)}\n`;
 }
 
 function sourcesJson(result: BackupResult | undefined): unknown {

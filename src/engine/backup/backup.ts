@@ -63,7 +63,11 @@ export async function backupJob(session: Session, job: JobConfig, options: Backu
   const { open, full } = await checkCapacity(session, opened.open, options);
   const closed = [...opened.closed, ...full];
   if (options.dryRun !== true)
-    for (const { level, text } of await session.settleKeys(open.map(({ name }) => name), options.signal)) options.onMessage(level, text);
+    for (const { level, text } of await session.settleKeys(
+      open.map(({ name }) => name),
+      options.signal,
+    ))
+      options.onMessage(level, text);
   const outcomes: SourceOutcome[] = [];
   for (const source of sources) {
     options.signal.throwIfAborted();
@@ -76,7 +80,11 @@ export async function backupJob(session: Session, job: JobConfig, options: Backu
 }
 
 /** Leaves out targets that hold more than their `maxSize`, and warns of those that are nearly full. */
-async function checkCapacity(session: Session, stores: readonly Store[], options: BackupOptions): Promise<{ open: Store[]; full: ClosedStore[] }> {
+async function checkCapacity(
+  session: Session,
+  stores: readonly Store[],
+  options: BackupOptions,
+): Promise<{ open: Store[]; full: ClosedStore[] }> {
   const open: Store[] = [];
   const full: ClosedStore[] = [];
   for (const store of stores) {
@@ -85,9 +93,13 @@ async function checkCapacity(session: Session, stores: readonly Store[], options
     const { freeBytes, totalBytes } = (await store.space(options.signal)) ?? {};
     const storedBytes = maxSizeBytes === undefined ? undefined : (await store.capacity(options.signal)).storedBytes;
     if (maxSizeBytes !== undefined && storedBytes !== undefined && storedBytes >= maxSizeBytes) {
-      const error = new HoldfastError("target_full", `Target ${target.name} holds ${formatSize(storedBytes)}, and its maxSize is ${formatSize(maxSizeBytes)}`, {
-        hint: "Nothing was written to it. Prune it, shorten its retention, or raise targets.*.maxSize.",
-      });
+      const error = new HoldfastError(
+        "target_full",
+        `Target ${target.name} holds ${formatSize(storedBytes)}, and its maxSize is ${formatSize(maxSizeBytes)}`,
+        {
+          hint: "Nothing was written to it. Prune it, shorten its retention, or raise targets.*.maxSize.",
+        },
+      );
       full.push({ target, error });
       continue;
     }
@@ -97,7 +109,11 @@ async function checkCapacity(session: Session, stores: readonly Store[], options
         : freeBytes !== undefined && totalBytes !== undefined && totalBytes > 0
           ? 1 - freeBytes / totalBytes
           : 0;
-    if (used >= capacityWarning) options.onMessage("warn", `target ${target.name} is ${Math.floor(used * 100)} % full${freeBytes === undefined ? "" : `, ${formatSize(freeBytes)} are free`}`);
+    if (used >= capacityWarning)
+      options.onMessage(
+        "warn",
+        `target ${target.name} is ${Math.floor(used * 100)} % full${freeBytes === undefined ? "" : `, ${formatSize(freeBytes)} are free`}`,
+      );
     open.push(store);
   }
   return { open, full };
@@ -130,7 +146,8 @@ async function backupSource(
     const reader = written === undefined ? undefined : repositories.find((store) => store.name === written.target);
     for (const archive of archives) {
       // The source is read once: where a repository got it, the archive is written from that snapshot.
-      if (written !== undefined && reader !== undefined) take(await writeFromSnapshot(session, job, config, archive, reader, written.snapshot, options));
+      if (written !== undefined && reader !== undefined)
+        take(await writeFromSnapshot(session, job, config, archive, reader, written.snapshot, options));
       else take(await writeLive(session, job, config, [archive], options));
     }
   } catch (error) {
@@ -138,18 +155,34 @@ async function backupSource(
     errors.push({ target: undefined, error: asHoldfastError(error).toWire() });
   }
   for (const { target, error } of errors)
-    options.onMessage("error", `${config.name}${target === undefined ? "" : ` → ${target}`}: ${error.message}${error.hint === undefined ? "" : ` (${error.hint})`}`);
+    options.onMessage(
+      "error",
+      `${config.name}${target === undefined ? "" : ` → ${target}`}: ${error.message}${error.hint === undefined ? "" : ` (${error.hint})`}`,
+    );
   for (const { snapshot } of snapshots.slice(0, 1)) {
-    for (const entry of snapshot.unreadable) options.onMessage("warn", `${config.name}: ${entry.path} could not be read: ${entry.message}`);
+    for (const entry of snapshot.unreadable)
+      options.onMessage("warn", `${config.name}: ${entry.path} could not be read: ${entry.message}`);
     if (snapshot.unreadableCount > snapshot.unreadable.length)
-      options.onMessage("warn", `${config.name}: and ${snapshot.unreadableCount - snapshot.unreadable.length} more entries could not be read`);
+      options.onMessage(
+        "warn",
+        `${config.name}: and ${snapshot.unreadableCount - snapshot.unreadable.length} more entries could not be read`,
+      );
     if (snapshot.changedWhileRead > 0)
-      options.onMessage("warn", `${config.name}: ${snapshot.changedWhileRead} files changed while they were read, twice; their copies may not be consistent`);
+      options.onMessage(
+        "warn",
+        `${config.name}: ${snapshot.changedWhileRead} files changed while they were read, twice; their copies may not be consistent`,
+      );
   }
   return { source: config.name, snapshots, errors };
 }
 
-async function writeLive(session: Session, job: JobConfig, config: SourceConfig, stores: readonly Store[], options: BackupOptions): Promise<WriteResult[]> {
+async function writeLive(
+  session: Session,
+  job: JobConfig,
+  config: SourceConfig,
+  stores: readonly Store[],
+  options: BackupOptions,
+): Promise<WriteResult[]> {
   const source = createSource(config);
   await using opened = await source.open({ signal: options.signal });
   const request = await requestFor(session, job, config, stores, opened, options);
@@ -181,9 +214,13 @@ async function requestFor(
     finishSource: async () => {
       await opened.finish();
       if (job.maxSnapshotSizeBytes !== undefined && bytes > job.maxSnapshotSizeBytes)
-        throw new HoldfastError("source_changed", `Source ${config.name} has ${bytes} bytes, more than maxSnapshotSize allows (${job.maxSnapshotSizeBytes})`, {
-          hint: "Exclude what should not be there, or raise jobs.*.maxSnapshotSize. Nothing was committed.",
-        });
+        throw new HoldfastError(
+          "source_changed",
+          `Source ${config.name} has ${bytes} bytes, more than maxSnapshotSize allows (${job.maxSnapshotSizeBytes})`,
+          {
+            hint: "Exclude what should not be there, or raise jobs.*.maxSnapshotSize. Nothing was committed.",
+          },
+        );
       return config.type === "files" ? { ...opened.facts(), roots: config.paths } : opened.facts();
     },
     compression: job.compression,
@@ -212,7 +249,12 @@ async function writeFromSnapshot(
   options: BackupOptions,
 ): Promise<WriteResult[]> {
   const stream = snapshotStream(reader, snapshot, options.signal);
-  const opened: OpenSource = { stream, facts: () => snapshot.facts, finish: async () => undefined, [Symbol.asyncDispose]: async () => undefined };
+  const opened: OpenSource = {
+    stream,
+    facts: () => snapshot.facts,
+    finish: async () => undefined,
+    [Symbol.asyncDispose]: async () => undefined,
+  };
   const request = await requestFor(session, job, config, [archive], opened, options);
   return await (await formatOf(archive.format)).write([archive], { ...request, id: snapshot.id, inherited: snapshot });
 }

@@ -29,7 +29,12 @@ export async function chooseBaseline(
   options.signal.throwIfAborted();
   for (const listing of listings)
     for (const snapshot of listing.status === "fulfilled" ? listing.value : [])
-      if (snapshot.host === host && names.has(snapshot.job) && snapshot.source === source.name && !snapshot.tags.includes(PRE_RESTORE_TAG))
+      if (
+        snapshot.host === host &&
+        names.has(snapshot.job) &&
+        snapshot.source === source.name &&
+        !snapshot.tags.includes(PRE_RESTORE_TAG)
+      )
         series.set(snapshot.id, snapshot);
   const sorted = [...series.values()].sort((a, b) => a.timeMs - b.timeMs);
   const previous = sorted.at(-1)?.id;
@@ -37,9 +42,13 @@ export async function chooseBaseline(
   const stored = stores.every((store) => store.capabilities.incremental);
   if (options.baseline !== undefined) {
     if (options.baseline.source !== source.name || options.baseline.sourceType !== source.type)
-      throw new HoldfastError("usage", `Snapshot ${options.baseline.id.slice(0, 8)} is of source ${options.baseline.source}, not of ${source.name}`, {
-        hint: "Give a baseline of the same source; `holdfast snapshots` lists them.",
-      });
+      throw new HoldfastError(
+        "usage",
+        `Snapshot ${options.baseline.id.slice(0, 8)} is of source ${options.baseline.source}, not of ${source.name}`,
+        {
+          hint: "Give a baseline of the same source; `holdfast snapshots` lists them.",
+        },
+      );
     return { mode: mode === "full" ? "incremental" : mode, baseline: options.baseline, previous };
   }
   if (mode === "full" || !stored) return { mode: "full", baseline: undefined, previous };

@@ -1,8 +1,9 @@
 import { HoldfastError } from "../../base/errors.ts";
 import { pathText } from "../../base/path-text.ts";
+import { END_OF_TAR, tarHeader, tarPadding } from "../../codec/tar-header.ts";
 import type { SnapshotEntry, SnapshotInfo, Store } from "../../formats/format.ts";
+import { splitDevice } from "../../posix/stat.ts";
 import { entryAt, walkSnapshot } from "./entries.ts";
-import { TAR_END, tarHeader, tarPadding, type TarEntry } from "./tar-header.ts";
 
 export interface DumpOptions {
   /** `auto`: a file as it is, a folder as tar. */
@@ -58,7 +59,7 @@ class TarDump {
       for await (const steps of walkSnapshot(this.#store, this.#top, this.#options.signal))
         for (const step of steps) if ("entry" in step) yield* this.#entry(step.entry, step.entry.path.subarray(skip));
     }
-    yield TAR_END;
+    yield END_OF_TAR;
   }
 
   async *#entry(snapshotEntry: SnapshotEntry, path: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
@@ -74,15 +75,14 @@ class TarDump {
       return;
     }
     if (type !== "file") {
-      const shown: TarEntry = {
+      yield tarHeader({
         path: type === "directory" ? Buffer.concat([path, Buffer.from("/")]) : path,
         type,
         meta,
         size: 0,
         linkPath: entry.linkTarget,
-        rdev: entry.rdev,
-      };
-      yield tarHeader(shown);
+        device: entry.rdev === undefined ? undefined : splitDevice(entry.rdev),
+      });
       return;
     }
     yield tarHeader({ path, type, meta, size: entry.size });

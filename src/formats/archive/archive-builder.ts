@@ -1,13 +1,14 @@
 import { createHash, type Hash } from "node:crypto";
 import { ByteWriter } from "../../codec/binary.ts";
+import { END_OF_TAR, tarHeader, type TarType } from "../../codec/tar-header.ts";
 import { HoldfastError } from "../../base/errors.ts";
 import { pathText } from "../../base/path-text.ts";
+import { splitDevice } from "../../posix/stat.ts";
 import type { Entry, EntryMeta, Extent } from "../../sources/source.ts";
 import { digestText, isName, writeRecord, type EntryRecord } from "./entry-record.ts";
 import { FileWriter } from "./file-writer.ts";
 import type { NodeRef } from "./manifest.ts";
 import type { PartStream } from "./part-stream.ts";
-import { END_OF_TAR, tarHeader, type TarType } from "./tar-header.ts";
 
 /** A node of the index is closed here, so that one directory of a million entries is read in pieces. */
 const NODE_BYTES = 2 ** 20;
@@ -114,7 +115,10 @@ export class ArchiveBuilder {
     this.counts.others++;
     if (this.#anotherName(path, record)) return;
     // No tar can hold a socket; the index does.
-    if (type !== "socket") this.tar.write(tarHeader({ path, type: type as TarType, meta, size: 0, linkPath: linkTarget, rdev }));
+    if (type !== "socket") {
+      const device = rdev === undefined ? undefined : splitDevice(rdev);
+      this.tar.write(tarHeader({ path, type: type as TarType, meta, size: 0, linkPath: linkTarget, device }));
+    }
     this.#add(record);
     this.#remember(path, record);
   }

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
+import { patchSize, sparseMap, TAR_BLOCK_BYTES, tarHeader, tarPadding } from "../../codec/tar-header.ts";
 import type { EntryMeta, Extent } from "../../sources/source.ts";
 import { dataLength, PIECE_BYTES, type FileData } from "./entry-record.ts";
 import type { PartStream } from "./part-stream.ts";
-import { BLOCK_BYTES, padding, patchSize, sparseMap, tarHeader } from "./tar-header.ts";
 
 /** Where a program that does not know sparse files puts the map with the data, as GNU tar does. */
 const SPARSE_FOLDER = Buffer.from("GNUSparseFile.0/");
@@ -40,9 +40,9 @@ export class FileWriter {
       size: this.#mapBytes + dataLength(size, extents),
       sparse: map === undefined ? undefined : { size, path },
     });
-    tar.write(header.subarray(0, -BLOCK_BYTES));
+    tar.write(header.subarray(0, -TAR_BLOCK_BYTES));
     // The place is written over until the file ends; only then is its true size known.
-    this.#header = tar.writeHeld(header.subarray(-BLOCK_BYTES));
+    this.#header = tar.writeHeld(header.subarray(-TAR_BLOCK_BYTES));
     if (map !== undefined) tar.write(map);
     this.#position = tar.position;
   }
@@ -99,7 +99,7 @@ export class FileWriter {
     if (this.#pieceBytes > 0) this.#closePiece();
     patchSize(this.#header, this.#mapBytes + this.#written);
     this.#tar.release();
-    this.#tar.write(padding(this.#written));
+    this.#tar.write(tarPadding(this.#written));
     const size = this.#extents === undefined ? this.#written : this.#size;
     return { size, data: { position: this.#position, extents: this.#extents, hashes: Buffer.concat(this.#hashes) } };
   }

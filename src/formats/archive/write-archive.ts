@@ -3,17 +3,17 @@ import { asSnapshotId, type SnapshotId } from "../../base/ids.ts";
 import { pathText } from "../../base/path-text.ts";
 import { randomHex } from "../../base/random.ts";
 import type { Progress } from "../../base/events.ts";
+import { TAR_BLOCK_BYTES } from "../../codec/tar-header.ts";
 import type { WalkEvent } from "../../sources/source.ts";
 import type { SnapshotInfo, StoreOptions, UnreadableEntry, WriteRequest, WriteResult } from "../format.ts";
 import { encodeManifest, totalBytes, type Manifest } from "./manifest.ts";
 import type { FromArchive } from "./messages.ts";
 import { folderOf, manifestName } from "./object-names.ts";
-import { BLOCK_BYTES } from "./tar-header.ts";
 import { ArchiveThread } from "./thread.ts";
 
 /** 32 MiB: large enough that a put's fixed cost vanishes; the thread holds three at most. */
 const DEFAULT_PART_BYTES = 32 * 2 ** 20;
-const MIN_PART_BYTES = 8 * BLOCK_BYTES;
+const MIN_PART_BYTES = 8 * TAR_BLOCK_BYTES;
 const MAX_LISTED = 1000;
 /** Bytes of a once-stream on their way to the thread. */
 const STREAM_WINDOW_BYTES = 4 * 2 ** 20;
@@ -127,7 +127,7 @@ class ArchiveWriter {
         uid: this.#uid,
         targets: reached.map(({ spec }) => spec),
         // Whole blocks, so that no header is divided.
-        partBytes: Math.max(MIN_PART_BYTES, wanted - (wanted % BLOCK_BYTES)),
+        partBytes: Math.max(MIN_PART_BYTES, wanted - (wanted % TAR_BLOCK_BYTES)),
         walk: stream.kind === "files" ? stream.options : undefined,
       },
       reached.flatMap(({ transfer }) => transfer),

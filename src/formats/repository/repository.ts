@@ -6,7 +6,7 @@ import { randomHex, type Randomness } from "../../base/random.ts";
 import type { Secret } from "../../base/secret.ts";
 import { KIND } from "../../codec/seal.ts";
 import type { TargetAccess } from "../../targets/access.ts";
-import type { ObjectStat, Target } from "../../targets/target.ts";
+import type { GetOptions, ObjectStat, Target } from "../../targets/target.ts";
 import { ChunkIndex } from "./index/chunk-index.ts";
 import { KeySet } from "./keys/key-set.ts";
 import {
@@ -176,7 +176,10 @@ export class Repository implements AsyncDisposable {
     const keys = new KeySet(keyMaterial(idBytes, root, keyring));
     const sealed = new Sealer(keys, random).sealObject(KIND.keyring, encodeKeyring(keyring));
     const keyringId = objectIdOf(sealed);
-    await allOrFirst([target.put(`keys/${slotId}`, [slot], { signal }), target.put(`keyring/${keyringId}`, [sealed], { signal })]);
+    await allOrFirst([
+      target.put(`keys/${slotId}`, [slot], { signal }),
+      target.put(`keyring/${keyringId}`, [sealed], { signal }),
+    ]);
     const config = `${JSON.stringify({ format: "holdfast-repository", version: 1, id, created })}\n`;
     await target.put(CONFIG_NAME, [Buffer.from(config)], { signal });
     // Two creators at once: the first holdfast.json stays, because a put never replaces; the other learns it here.
@@ -210,15 +213,15 @@ export class Repository implements AsyncDisposable {
     return id;
   }
 
-  /** The content of an object, after its hash, its key and its tag have been checked. */
-  async readObject(folder: ObjectFolder, id: ObjectId, signal?: AbortSignal): Promise<Buffer> {
-    const bytes = await getVerified(this.target, `${folder}/${id}`, id, this.name, signal);
+  /** The content of an object, after its hash, its key and its tag have been checked; with `fresh` of what the target holds now. */
+  async readObject(folder: ObjectFolder, id: ObjectId, signal?: AbortSignal, fresh = false): Promise<Buffer> {
+    const bytes = await getVerified(this.target, `${folder}/${id}`, id, this.name, { signal, fresh });
     return this.sealer.openObject(OBJECT_KINDS[folder], bytes);
   }
 
   /** A keyring object; undefined for one under another root key, which an interrupted creation left behind. */
-  async readKeyring(id: ObjectId, signal?: AbortSignal): Promise<Keyring | undefined> {
-    const bytes = await getVerified(this.target, `keyring/${id}`, id, this.name, signal);
+  async readKeyring(id: ObjectId, signal?: AbortSignal, fresh = false): Promise<Keyring | undefined> {
+    const bytes = await getVerified(this.target, `keyring/${id}`, id, this.name, { signal, fresh });
     return ownKeyring(() => this.sealer.openObject(KIND.keyring, bytes));
   }
 
@@ -251,7 +254,7 @@ export class Repository implements AsyncDisposable {
         objects.push({ id, ...decodeIndexObject(await this.readObject("index", id, signal)) });
       } catch (error) {
         if (error instanceof HoldfastError && error.code === "target_missing_object") return;
-        if (!(error instanceof HoldfastError) || !/^object_/.test(error.code)) throw error;
+        if (!(error instanceof HoldfastError) || !error.code.startsWith("object_")) throw error;
         onDamaged(id, error);
       }
     });
@@ -430,7 +433,7 @@ async function readKeyrings(
   const found: { id: ObjectId; bytes: Uint8Array }[] = [];
   await inParallel(stats, Math.min(FETCHES, target.capabilities.concurrency), async (stat) => {
     const id = asObjectId(stat.name.slice("keyring/".length));
-    found.push({ id, bytes: await getVerified(target, stat.name, id, name, signal) });
+    found.push({ id, bytes: await getVerified(target, stat.name, id, name, { signal }) });
   });
   return found;
 }
@@ -469,7 +472,7 @@ async function openRoot(
       hint:
         unreadable === undefined
           ? `Check that the ${what} is the one this repository was made with, or was changed to (holdfast key list). Nothing was changed.`
-          : `At least one slot could not be read (${unreadable instanceof Error ? unreadable.message : String(unreadable)}). If the ${what} is right, restore the folder keys/ from a copy of the target.`,
+          : `At least one slot could not be read (${unreadable instanceof Error ? unreadable.message : "unknown error"}). If the ${what} is right, restore the folder keys/ from a copy of the target.`,
       cause: unreadable,
     },
   );
@@ -487,9 +490,9 @@ export async function getVerified(
   name: string,
   id: ObjectId,
   targetName: string,
-  signal?: AbortSignal,
+  options: Omit<GetOptions, "range"> = {},
 ): Promise<Uint8Array> {
-  const bytes = await target.get(name, { signal });
+  const bytes = await target.get(name, options);
   if (objectIdOf(bytes) !== id)
     throw new HoldfastError("object_damaged", `${name} on target ${targetName} is damaged: its SHA-256 is not its name`, {
       hint: "Run `holdfast verify` to see what depends on it, and `holdfast repair`.",

@@ -13,6 +13,7 @@ export type PortCall =
       readonly verb: "get";
       readonly name: string;
       readonly range: { readonly offset: number; readonly length: number } | undefined;
+      readonly fresh: boolean | undefined;
     }
   | { readonly verb: "stat" | "list" | "delete"; readonly name: string }
   | { readonly verb: "capacity" }

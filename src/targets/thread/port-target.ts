@@ -79,7 +79,7 @@ export class PortTarget implements Target {
 
   async get(name: string, options: GetOptions = {}): Promise<Uint8Array> {
     assertObjectName(name);
-    return (await this.#call({ verb: "get", name, range: options.range }, options.signal)) as Uint8Array;
+    return (await this.#call({ verb: "get", name, range: options.range, fresh: options.fresh }, options.signal)) as Uint8Array;
   }
 
   async stat(name: string, options: CallOptions = {}): Promise<ObjectStat | undefined> {

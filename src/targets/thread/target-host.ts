@@ -109,7 +109,7 @@ class PortHost implements TargetHost {
       case "put":
         return this.#target.put(call.name, call.parts, { signal });
       case "get":
-        return this.#target.get(call.name, { signal, range: call.range });
+        return this.#target.get(call.name, { signal, range: call.range, fresh: call.fresh });
       case "stat":
         return this.#target.stat(call.name, { signal });
       case "list":

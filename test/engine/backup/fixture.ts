@@ -3,18 +3,19 @@ import { Secret } from "../../../src/base/secret.ts";
 import type { Config, EncryptionConfig, JobConfig, SourceConfig, TargetConfig } from "../../../src/config/config.ts";
 import { systemRandom } from "../../../src/codec/system-random.ts";
 import { Session, type Surroundings } from "../../../src/engine/session.ts";
-import { State } from "../../../src/state/state.ts";
+import type { State } from "../../../src/state/state.ts";
 import { accessByPort } from "../../../src/targets/access.ts";
 import type { Target } from "../../../src/targets/target.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 
-export const password = (text: string, previous: readonly string[] = []): EncryptionConfig => ({
-  kind: "password",
-  name: "key",
-  password: { plain: new Secret(text) },
-  previous: previous.map((one) => ({ plain: new Secret(one) })),
-  keyDerivation: { function: "pbkdf2", iterations: 1000 },
-} as unknown as EncryptionConfig);
+export const password = (text: string, previous: readonly string[] = []): EncryptionConfig =>
+  ({
+    kind: "password",
+    name: "key",
+    password: { plain: new Secret(text) },
+    previous: previous.map((one) => ({ plain: new Secret(one) })),
+    keyDerivation: { function: "pbkdf2", iterations: 1000 },
+  }) as unknown as EncryptionConfig;
 
 export interface Setup {
   readonly targets: Readonly<Record<string, Target>>;
@@ -22,6 +23,7 @@ export interface Setup {
   readonly sources?: readonly SourceConfig[];
   readonly required?: Readonly<Record<string, boolean>>;
   readonly appendOnly?: boolean;
+  readonly cacheDir?: string;
   readonly job?: Partial<JobConfig>;
   readonly surroundings?: Partial<Surroundings>;
 }
@@ -56,7 +58,11 @@ export function sessionOf(state: State, setup: Setup): Session {
     name: "job",
     formerly: [],
     sources: setup.sources ?? [],
-    targets: [...targets.values()].map((target) => ({ target, required: setup.required?.[target.name] ?? true, retention: undefined })),
+    targets: [...targets.values()].map((target) => ({
+      target,
+      required: setup.required?.[target.name] ?? true,
+      retention: undefined,
+    })),
     mode: "incremental",
     compression: { type: "zstd", level: 1 },
     maxSnapshotSizeBytes: undefined,
@@ -64,7 +70,16 @@ export function sessionOf(state: State, setup: Setup): Session {
     verify: { afterBackup: false, readData: 0 },
     ...setup.job,
   } as unknown as JobConfig;
-  const config = { host: "host", path: "/nowhere/config.yaml", digest: "00", targets, jobs: new Map([[job.name, job]]), sources: new Map() } as unknown as Config;
+  const config = {
+    host: "host",
+    path: "/nowhere/config.yaml",
+    // A cache that cannot be written is not used.
+    daemon: { cacheDir: setup.cacheDir ?? "/dev/null" },
+    digest: "00",
+    targets,
+    jobs: new Map([[job.name, job]]),
+    sources: new Map(),
+  } as unknown as Config;
   return new Session(config, state, {
     env: {},
     credentialsDirectory: undefined,

@@ -189,7 +189,7 @@ export async function readSlotText(
 async function keyrings(repository: Repository, signal: AbortSignal | undefined): Promise<{ id: ObjectId; keyring: Keyring }[]> {
   const all: { id: ObjectId; keyring: Keyring }[] = [];
   for (const { id } of await repository.listObjects("keyring", signal)) {
-    const keyring = await repository.readKeyring(id, signal);
+    const keyring = await repository.readKeyring(id, signal, true);
     if (keyring !== undefined) all.push({ id, keyring });
   }
   return all;

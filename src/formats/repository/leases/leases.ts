@@ -22,7 +22,11 @@ export interface SeenLease extends LeaseObject {
  * Every lease on a repository with its state. `targetNowMs` is the target's own time, where known: age is measured by it.
  * A lease dated beyond now + 2 ttl is a `clock-fault`: reported, but not obeyed. A lease is `dead` only when its process provably is.
  */
-export async function listLeases(repository: Repository, targetNowMs: number | undefined, signal?: AbortSignal): Promise<SeenLease[]> {
+export async function listLeases(
+  repository: Repository,
+  targetNowMs: number | undefined,
+  signal?: AbortSignal,
+): Promise<SeenLease[]> {
   const newest = new Map<string, { lease: LeaseObject; objectTimeMs: number | undefined; objects: ObjectId[] }>();
   const stats = await repository.listObjects("leases", signal);
   await inParallel(stats, 8, async ({ id, modifiedMs }) => {
@@ -35,7 +39,8 @@ export async function listLeases(repository: Repository, targetNowMs: number | u
     }
     const known = newest.get(lease.owner);
     const objects = [...(known?.objects ?? []), id];
-    if (known === undefined || lease.sequence > known.lease.sequence) newest.set(lease.owner, { lease, objectTimeMs: modifiedMs, objects });
+    if (known === undefined || lease.sequence > known.lease.sequence)
+      newest.set(lease.owner, { lease, objectTimeMs: modifiedMs, objects });
     else newest.set(lease.owner, { ...known, objects });
   });
   const now = repository.options.clock.now();
@@ -47,7 +52,12 @@ export async function listLeases(repository: Repository, targetNowMs: number | u
   }));
 }
 
-function stateOf(lease: LeaseObject, objectTimeMs: number | undefined, nowMs: number, targetNowMs: number | undefined): SeenLease["state"] {
+function stateOf(
+  lease: LeaseObject,
+  objectTimeMs: number | undefined,
+  nowMs: number,
+  targetNowMs: number | undefined,
+): SeenLease["state"] {
   if (lease.released) return "released";
   if (isProvablyDead(lease)) return "dead";
   // A ttl that another process claims is not obeyed beyond twice our own.

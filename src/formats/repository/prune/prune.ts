@@ -352,7 +352,7 @@ class Prune {
         owner,
       });
       const id = await this.#repository.putObject("condemned", content, this.#options.signal);
-      await this.#repository.readObject("condemned", id, this.#options.signal);
+      await this.#repository.readObject("condemned", id, this.#options.signal, true);
     }
   }
 

@@ -56,13 +56,13 @@ export async function repairRepository(repository: Repository, options: RepairOp
   checkFeatures(repository.keyring.features, "write");
   await using stack = new AsyncDisposableStack();
   const maintenance = stack.use(await acquireMaintenance(repository, { signal }));
-  let view = await loadView(repository, { signal, withAbsent: true });
+  let view = await loadView(repository, { signal, withAbsent: true, fresh: true });
   const reasons = indexProblems(view);
   if (options.index) reasons.push("it was asked for");
   let rebuilt: RebuildReport | undefined;
   if (reasons.length > 0) {
     rebuilt = await rebuildIndex(repository, { signal });
-    view = await loadView(repository, { signal, withAbsent: true });
+    view = await loadView(repository, { signal, withAbsent: true, fresh: true });
   } else await repository.loadIndex(() => undefined, signal);
   const wanted = options.packs === "all" ? [...view.packs.keys()] : options.packs;
   const chosen = wanted.flatMap((id) => {

@@ -33,14 +33,16 @@ export async function readNotes(
   options: {
     readonly signal?: AbortSignal | undefined;
     readonly onDamaged?: ((id: ObjectId, error: HoldfastError) => void) | undefined;
+    /** Read from the target, past any cache. */
+    readonly fresh?: boolean | undefined;
   } = {},
 ): Promise<StoredNote[]> {
-  const { signal, onDamaged } = options;
+  const { signal, onDamaged, fresh } = options;
   const notes: StoredNote[] = [];
   const stats = await repository.listObjects("notes", signal);
   await inParallel(stats, Math.min(FETCHES, repository.target.capabilities.concurrency), async ({ id }) => {
     try {
-      const note = decodeNote(await repository.readObject("notes", id, signal));
+      const note = decodeNote(await repository.readObject("notes", id, signal, fresh));
       if (note !== undefined) notes.push({ id, note });
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;

@@ -18,6 +18,8 @@ export interface ListSnapshotsOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told the object name of each snapshot or note that cannot be used. Without it such an object rejects. */
   readonly onDamaged?: ((id: string, error: HoldfastError) => void) | undefined;
+  /** Read from the target, past any cache. */
+  readonly fresh?: boolean | undefined;
 }
 
 /**
@@ -44,19 +46,20 @@ export interface SnapshotState {
 
 /** The same with object ids, the notes, and what deletions named. */
 export async function readSnapshots(repository: Repository, options: ListSnapshotsOptions = {}): Promise<SnapshotState> {
-  const { signal, onDamaged } = options;
+  const { signal, onDamaged, fresh } = options;
   // Snapshots are listed before the notes: a deletion puts its note first, so none of them can look undeleted.
   const stats = await repository.listObjects("snapshots", signal);
   // The notes are read beside the snapshots; a rejection of either is thrown below, in this order.
   const reading = readNotes(repository, {
     signal,
+    fresh,
     onDamaged: onDamaged === undefined ? undefined : (id, error) => onDamaged(`notes/${id}`, error),
   });
   reading.catch(() => undefined);
   const found: { id: ObjectId; modifiedMs: number | undefined; snapshot: SnapshotObject }[] = [];
   await inParallel(stats, Math.min(FETCHES, repository.target.capabilities.concurrency), async ({ id, modifiedMs }) => {
     try {
-      found.push({ id, modifiedMs, snapshot: decodeSnapshot(await repository.readObject("snapshots", id, signal)) });
+      found.push({ id, modifiedMs, snapshot: decodeSnapshot(await repository.readObject("snapshots", id, signal, fresh)) });
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
       if (error.code === "target_missing_object") return;

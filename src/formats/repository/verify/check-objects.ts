@@ -26,12 +26,12 @@ export class Findings {
 export async function checkSmallObjects(repository: Repository, findings: Findings, signal: AbortSignal): Promise<void> {
   await checkConfig(repository, findings, signal);
   await checkSlots(repository, findings, signal);
-  await checkFolder(repository, "keyring", "keyring", (id) => repository.readKeyring(id, signal), findings, signal);
+  await checkFolder(repository, "keyring", "keyring", (id) => repository.readKeyring(id, signal, true), findings, signal);
   await checkFolder(
     repository,
     "leases",
     "lease",
-    async (id) => decodeLease(await repository.readObject("leases", id, signal)),
+    async (id) => decodeLease(await repository.readObject("leases", id, signal, true)),
     findings,
     signal,
   );

@@ -67,11 +67,13 @@ export interface LoadViewOptions {
   readonly signal?: AbortSignal | undefined;
   /** Whether packs that are absent or cut short are in `index`, to tell what is lost with them. */
   readonly withAbsent: boolean;
+  /** Read from the target, past any cache: what is damaged there must show. */
+  readonly fresh?: boolean | undefined;
 }
 
 /** Reads index/, condemned/ and the list of packs/. Rejects when a listing or a read fails for another reason than damage. */
 export async function loadView(repository: Repository, options: LoadViewOptions): Promise<RepositoryView> {
-  const { signal } = options;
+  const { signal, fresh } = options;
   const { target } = repository;
   const width = Math.min(FETCHES, target.capabilities.concurrency);
   // Index before packs: a writer puts packs first, so whatever an index object seen here names was put before.
@@ -80,7 +82,7 @@ export async function loadView(repository: Repository, options: LoadViewOptions)
   const unreadable = new Map<ObjectId, HoldfastError>();
   await inParallel(indexStats, width, async ({ id }) => {
     const content = await readOrNote(
-      () => repository.readObject("index", id, signal),
+      () => repository.readObject("index", id, signal, fresh),
       decodeIndexObject,
       (error) => unreadable.set(id, error),
     );
@@ -91,7 +93,7 @@ export async function loadView(repository: Repository, options: LoadViewOptions)
   const damagedCondemned = new Map<ObjectId, HoldfastError>();
   await inParallel(await repository.listObjects("condemned", signal), width, async ({ id, modifiedMs }) => {
     const content = await readOrNote(
-      () => repository.readObject("condemned", id, signal),
+      () => repository.readObject("condemned", id, signal, fresh),
       decodeCondemned,
       (error) => damagedCondemned.set(id, error),
     );

@@ -31,7 +31,7 @@ export async function scrubTarget(
   await inParallel(stats, Math.min(MAX_WIDTH, target.capabilities.concurrency), async ({ name }) => {
     throwIfAborted(signal);
     try {
-      const content = await target.get(name, { signal });
+      const content = await target.get(name, { fresh: true, signal });
       bytes += content.length;
       if (!name.endsWith(await digestOf(content))) damaged.push({ name, message: "its SHA-256 is not its name" });
     } catch (error) {

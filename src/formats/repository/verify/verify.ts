@@ -44,7 +44,7 @@ class Verification {
     this.#progress("objects", 0, undefined);
     await checkSmallObjects(this.#repository, this.#findings, signal);
     const snapshots = await this.#checkSnapshots();
-    const view = await loadView(this.#repository, { signal, withAbsent: true });
+    const view = await loadView(this.#repository, { signal, withAbsent: true, fresh: true });
     this.#checkIndex(view);
     const health = new PackHealth(view);
     this.#findings.check("packs", view.packs.size, checkPresence(view, health), unindexedNote(view));
@@ -99,6 +99,7 @@ class Verification {
     const failed = { snapshots: 0, notes: 0 };
     const { snapshots, deleted, notes, listed } = await readSnapshots(this.#repository, {
       signal: this.#options.signal,
+      fresh: true,
       onDamaged: (name, error) => {
         const [folder, id] = name.split("/") as ["snapshots" | "notes", string];
         failed[folder]++;

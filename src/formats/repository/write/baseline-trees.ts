@@ -21,7 +21,12 @@ export class BaselineTrees {
   #cached = 0;
   readonly #frames: { ids: string[]; bytes: number }[] = [];
 
-  constructor(root: Uint8Array, keys: KeySet, sealers: readonly Sealer[], fetch: (id: Uint8Array) => Promise<FetchedFrame | undefined>) {
+  constructor(
+    root: Uint8Array,
+    keys: KeySet,
+    sealers: readonly Sealer[],
+    fetch: (id: Uint8Array) => Promise<FetchedFrame | undefined>,
+  ) {
     this.#root = root;
     this.#keys = keys;
     this.#sealers = sealers;

@@ -165,7 +165,8 @@ export class ContentReader {
       return failure(item, error);
     }
     try {
-      if (batch.segment !== undefined || (batch.sizes[item] as number) > SEGMENT_BYTES) return this.#readLarge(fd, batch, item, arena);
+      if (batch.segment !== undefined || (batch.sizes[item] as number) > SEGMENT_BYTES)
+        return this.#readLarge(fd, batch, item, arena);
       return this.#readSmall(fd, batch, item, arena.subarray(0, limit), start);
     } catch (error) {
       return failure(item, error);
@@ -175,7 +176,13 @@ export class ContentReader {
   }
 
   /** A file that fits into one part: read, then compared with what the walk saw; read once more when it changed. */
-  #readSmall(fd: number, batch: FileBatch, item: number, arena: Buffer, start: number): { status: number; bytes: number; extra?: FileExtra } {
+  #readSmall(
+    fd: number,
+    batch: FileBatch,
+    item: number,
+    arena: Buffer,
+    start: number,
+  ): { status: number; bytes: number; extra?: FileExtra } {
     const sparse = ((batch.flags[item] as number) & 1) !== 0;
     let size = batch.sizes[item] as number;
     let stat: FileStat | undefined;
@@ -225,11 +232,19 @@ export class ContentReader {
   }
 
   /** One part of a large file. What follows its last cut is left for the next part. */
-  #readLarge(fd: number, batch: FileBatch, item: number, arena: Buffer): { status: number; bytes: number; extra?: FileExtra; next?: Segment } {
+  #readLarge(
+    fd: number,
+    batch: FileBatch,
+    item: number,
+    arena: Buffer,
+  ): { status: number; bytes: number; extra?: FileExtra; next?: Segment } {
     const now = statOf(fd);
     const segment =
       batch.segment ??
-      firstSegment(now, ((batch.flags[item] as number) & 1) !== 0 ? boundedExtents(dataExtents(fd, now.size)) : [{ offset: 0, length: now.size }]);
+      firstSegment(
+        now,
+        ((batch.flags[item] as number) & 1) !== 0 ? boundedExtents(dataExtents(fd, now.size)) : [{ offset: 0, length: now.size }],
+      );
     const contentBytes = total(segment.extents);
     const want = Math.min(contentBytes - segment.position, SEGMENT_BYTES + this.#profile.max);
     const length = readJoined(fd, segment.extents, segment.position, arena, want);
@@ -240,7 +255,8 @@ export class ContentReader {
     const first = segment.number === 0;
     const xattrs = first ? readXattrs(fd) : [];
     const holes = first && contentBytes < segment.stat.size;
-    const movedSinceWalk = first && (now.mtimeNs !== batch.mtimes[item] || now.ctimeNs !== batch.ctimes[item] || now.size !== batch.sizes[item]);
+    const movedSinceWalk =
+      first && (now.mtimeNs !== batch.mtimes[item] || now.ctimeNs !== batch.ctimes[item] || now.size !== batch.sizes[item]);
     const extra: FileExtra = {
       item,
       ...((first || !intact) && (movedSinceWalk || !intact) && { stat: after }),
@@ -248,7 +264,9 @@ export class ContentReader {
       ...(holes && { extents: segment.extents }),
     };
     const status =
-      (reachesEnd ? FILE_OK : FILE_PART) | (intact ? 0 : FILE_CHANGED) | (this.#racy(after.mtimeNs, after.ctimeNs) ? FILE_RACY : 0);
+      (reachesEnd ? FILE_OK : FILE_PART) |
+      (intact ? 0 : FILE_CHANGED) |
+      (this.#racy(after.mtimeNs, after.ctimeNs) ? FILE_RACY : 0);
     return {
       status,
       bytes: consumed,
@@ -296,7 +314,15 @@ export class ContentReader {
   }
 
   #cutBatch(batch: number, arena: Buffer, results: FileResults, uids: Uint32Array, next: Segment | undefined): CutBatch {
-    return { batch, arena, results, offsets: Uint32Array.from(this.#offsets), lengths: Uint32Array.from(this.#lengths), uids, next };
+    return {
+      batch,
+      arena,
+      results,
+      offsets: Uint32Array.from(this.#offsets),
+      lengths: Uint32Array.from(this.#lengths),
+      uids,
+      next,
+    };
   }
 }
 
@@ -321,7 +347,9 @@ function failure(item: number, error: unknown): { status: number; bytes: number;
 function boundedExtents(extents: readonly Extent[]): Extent[] {
   const excess = extents.length - TREE_BOUNDS.extents;
   if (excess <= 0) return [...extents];
-  const holes = extents.slice(1).map((extent, i) => extent.offset - (extents[i] as Extent).offset - (extents[i] as Extent).length);
+  const holes = extents
+    .slice(1)
+    .map((extent, i) => extent.offset - (extents[i] as Extent).offset - (extents[i] as Extent).length);
   const limit = Float64Array.from(holes).sort()[excess - 1] as number;
   let closed = 0;
   const kept: Extent[] = [];

@@ -10,7 +10,11 @@ import { FRAME_BYTES } from "./writer.ts";
  * condemnation is final. All chunks without another good copy are taken, which is never less than what the run uses.
  * Rejects when one cannot be read, and nothing is committed then.
  */
-export async function copyOutPacks(lane: Lane, packs: readonly PackId[], request: Pick<WriteRequest, "compression" | "grouping" | "signal">): Promise<void> {
+export async function copyOutPacks(
+  lane: Lane,
+  packs: readonly PackId[],
+  request: Pick<WriteRequest, "compression" | "grouping" | "signal">,
+): Promise<void> {
   const { repository } = lane;
   const { index } = repository;
   const reader = new ChunkReader(repository, { signal: request.signal });
@@ -28,7 +32,11 @@ export async function copyOutPacks(lane: Lane, packs: readonly PackId[], request
     for (const [number, frame] of record.frames.entries()) {
       for (let i = 0; i < frame.chunkLengths.length; i++) {
         const short = frame.chunkIds.subarray(i * 16, i * 16 + 16);
-        if (index.find(record.kind, short, 0) !== undefined || !lane.claim(record.kind, short, 0, frame.chunkLengths[i] as number)) continue;
+        if (
+          index.find(record.kind, short, 0) !== undefined ||
+          !lane.claim(record.kind, short, 0, frame.chunkLengths[i] as number)
+        )
+          continue;
         const bytes = await reader.chunk(record.kind, short);
         builder.add(bytes, repository.keys.chunkId(record.kind, bytes), 1, number);
         await sendFrames(lane, builder);

@@ -79,7 +79,7 @@ export class FrameBuilder {
 
   /** Closes every open frame. */
   flush(): void {
-    for (const [key, group] of [...this.#groups]) this.#close(key, group);
+    for (const [key, group] of this.#groups) this.#close(key, group);
   }
 
   /** The frames finished since the last call. */
@@ -138,9 +138,13 @@ function freeIfLarge(bytes: Uint8Array): void {
 }
 
 function verificationFailure(step: string): HoldfastError {
-  return new HoldfastError("write_verification_failed", `A frame did not survive ${step}: what was written differs from what was read back`, {
-    hint: "This points to a fault of memory or CPU. Nothing was stored from it. Test the machine's memory before you trust its backups.",
-  });
+  return new HoldfastError(
+    "write_verification_failed",
+    `A frame did not survive ${step}: what was written differs from what was read back`,
+    {
+      hint: "This points to a fault of memory or CPU. Nothing was stored from it. Test the machine's memory before you trust its backups.",
+    },
+  );
 }
 
 /** A view that owns its whole ArrayBuffer, so that it can be transferred. */

@@ -101,7 +101,13 @@ export interface SealedFrame {
 export type ToCpu =
   | { readonly type: "setup"; readonly sealing: SealingSetup; readonly profile: number }
   | { readonly type: "batch"; readonly batch: FileBatch }
-  | { readonly type: "stream"; readonly file: number; readonly uid: number; readonly bytes: Uint8Array<ArrayBuffer> | undefined; readonly batch: number }
+  | {
+      readonly type: "stream";
+      readonly file: number;
+      readonly uid: number;
+      readonly bytes: Uint8Array<ArrayBuffer> | undefined;
+      readonly batch: number;
+    }
   | { readonly type: "claims"; readonly batch: number; readonly masks: Uint8Array<ArrayBuffer> }
   | { readonly type: "flush" };
 
@@ -168,14 +174,31 @@ export type FromTree =
   | { readonly type: "files"; readonly batch: FileBatch }
   /** The next file is a once-stream. */
   | { readonly type: "stream"; readonly file: number; readonly once: number; readonly uid: number }
-  | { readonly type: "claims"; readonly batch: number; readonly ids: Uint8Array<ArrayBuffer>; readonly lengths: Uint32Array<ArrayBuffer> }
+  | {
+      readonly type: "claims";
+      readonly batch: number;
+      readonly ids: Uint8Array<ArrayBuffer>;
+      readonly lengths: Uint32Array<ArrayBuffer>;
+    }
   /** Are all these chunks (data) usable everywhere? Column `counts` says how many belong to each file. */
-  | { readonly type: "check"; readonly check: number; readonly ids: Uint8Array<ArrayBuffer>; readonly counts: Uint32Array<ArrayBuffer>; readonly listIds: Uint8Array<ArrayBuffer> }
+  | {
+      readonly type: "check";
+      readonly check: number;
+      readonly ids: Uint8Array<ArrayBuffer>;
+      readonly counts: Uint32Array<ArrayBuffer>;
+      readonly listIds: Uint8Array<ArrayBuffer>;
+    }
   | { readonly type: "fetch"; readonly request: number; readonly id: Uint8Array }
   | { readonly type: "frames"; readonly frames: readonly SealedFrame[] }
   | { readonly type: "problem"; readonly problems: readonly SourceProblem[] }
   | { readonly type: "wantEvents" }
-  | { readonly type: "walked"; readonly files: number; readonly bytes: number; readonly current: Uint8Array | undefined; readonly done: boolean }
+  | {
+      readonly type: "walked";
+      readonly files: number;
+      readonly bytes: number;
+      readonly current: Uint8Array | undefined;
+      readonly done: boolean;
+    }
   | { readonly type: "ended"; readonly root: Uint8Array; readonly counts: TreeCounts }
   | { readonly type: "failed"; readonly error: ErrorWire };
 

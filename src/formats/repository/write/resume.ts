@@ -14,7 +14,11 @@ const CHECKS = 8;
  * authenticated; a pack that fails is left alone (a prune condemns it in time), and condemned ones are never used again.
  * The index must be loaded. Returns how many were adopted.
  */
-export async function adoptUnindexedPacks(repository: Repository, adopted: (record: PackRecord) => void, signal: AbortSignal): Promise<number> {
+export async function adoptUnindexedPacks(
+  repository: Repository,
+  adopted: (record: PackRecord) => void,
+  signal: AbortSignal,
+): Promise<number> {
   const before = repository.index.packCount;
   const sizes = new Map<PackId, number>();
   const unknown: { id: PackId; stat: ObjectStat }[] = [];
@@ -44,7 +48,12 @@ export async function adoptUnindexedPacks(repository: Repository, adopted: (reco
 }
 
 /** Only packs known `before` the listing began: what another run of this process stored meanwhile need not be in it. */
-async function markMissing(repository: Repository, sizes: ReadonlyMap<PackId, number>, before: number, signal: AbortSignal): Promise<void> {
+async function markMissing(
+  repository: Repository,
+  sizes: ReadonlyMap<PackId, number>,
+  before: number,
+  signal: AbortSignal,
+): Promise<void> {
   const { index, target } = repository;
   const gone: { id: PackId; sizeBytes: number }[] = [];
   let number = 0;

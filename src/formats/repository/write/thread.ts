@@ -8,11 +8,19 @@ export class Thread<To, From> implements AsyncDisposable {
   readonly #worker: Worker;
   #ended = false;
 
-  constructor(module: "cpu-thread" | "tree-thread" | "pack-thread", onMessage: (message: From) => void, onFailure: (error: HoldfastError) => void) {
+  constructor(
+    module: "cpu-thread" | "tree-thread" | "pack-thread",
+    onMessage: (message: From) => void,
+    onFailure: (error: HoldfastError) => void,
+  ) {
     // A thread may be stopped between opening a file and closing it; then Node closes it. Not so in the tree thread, which opens
     // folders through the C library, unknown to Node: it is asked to stop instead.
     const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-    this.#worker = new Worker(new URL(`./${module}.${extension}`, import.meta.url), { name: module, trackUnmanagedFds: module !== "tree-thread", resourceLimits: { maxYoungGenerationSizeMb: 16 } });
+    this.#worker = new Worker(new URL(`./${module}.${extension}`, import.meta.url), {
+      name: module,
+      trackUnmanagedFds: module !== "tree-thread",
+      resourceLimits: { maxYoungGenerationSizeMb: 16 },
+    });
     this.#worker.on("message", (message: From) => {
       if (this.#ended) return;
       try {
@@ -22,13 +30,20 @@ export class Thread<To, From> implements AsyncDisposable {
       }
     });
     this.#worker.on("error", (error) => {
-      if (!this.#ended) onFailure(new HoldfastError("internal", `The ${module} stopped: ${error instanceof Error ? error.message : String(error)}`, { cause: error }));
+      if (!this.#ended)
+        onFailure(
+          new HoldfastError("internal", `The ${module} stopped: ${error instanceof Error ? error.message : String(error)}`, {
+            cause: error,
+          }),
+        );
     });
     this.#worker.on("messageerror", (error) => {
-      if (!this.#ended) onFailure(new HoldfastError("internal", `A message of the ${module} was lost: ${error.message}`, { cause: error }));
+      if (!this.#ended)
+        onFailure(new HoldfastError("internal", `A message of the ${module} was lost: ${error.message}`, { cause: error }));
     });
     this.#worker.on("exit", (code) => {
-      if (!this.#ended) onFailure(new HoldfastError("internal", `The ${module} ended with code ${code} before its work was done`));
+      if (!this.#ended)
+        onFailure(new HoldfastError("internal", `The ${module} ended with code ${code} before its work was done`));
     });
   }
 

@@ -604,7 +604,19 @@ function emptyBatch(): OpenBatch {
 }
 
 function newPending(node: Node, slot: number, entry: Entry, attempt: number): PendingFile {
-  return { node, slot, entry, attempt, parts: undefined, received: 0, expectedParts: undefined, bytes: 0, changed: false, racy: false, extra: undefined };
+  return {
+    node,
+    slot,
+    entry,
+    attempt,
+    parts: undefined,
+    received: 0,
+    expectedParts: undefined,
+    bytes: 0,
+    changed: false,
+    racy: false,
+    extra: undefined,
+  };
 }
 
 /** The first `bytes` of the joined extents. */
@@ -667,4 +679,3 @@ function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   }
   return joined;
 }
-

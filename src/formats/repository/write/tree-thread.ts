@@ -26,7 +26,7 @@ const fetches = new Map<number, (frame: FetchedFrame | undefined) => void>();
 let wake: (() => void) | undefined;
 let problems: SourceProblem[] = [];
 let walker: ReturnType<typeof walkFiles> | undefined;
-let eventsIn: { events: readonly WalkEvent[]; last: boolean }[] = [];
+const eventsIn: { events: readonly WalkEvent[]; last: boolean }[] = [];
 
 function post(message: FromTree, transfer: ArrayBuffer[] = []): void {
   port?.postMessage(message, transfer);
@@ -78,7 +78,8 @@ function setup(message: Extract<ToTree, { type: "setup" }>): void {
       files: (batch) => post({ type: "files", batch }, [batch.paths.buffer]),
       stream: (file, once, uid) => post({ type: "stream", file, once, uid }),
       claims: (batch, ids, lengths) => post({ type: "claims", batch, ids, lengths }, [ids.buffer, lengths.buffer]),
-      check: (check, ids, counts, listIds) => post({ type: "check", check, ids, counts, listIds }, [ids.buffer, counts.buffer, listIds.buffer]),
+      check: (check, ids, counts, listIds) =>
+        post({ type: "check", check, ids, counts, listIds }, [ids.buffer, counts.buffer, listIds.buffer]),
       frames: () => {
         const ready = frames.take();
         if (ready.length > 0) post({ type: "frames", frames: ready }, transferOf(ready));
@@ -122,7 +123,12 @@ async function walk(to: TreeBuilder, options: FilesWalkOptions): Promise<void> {
     if (to.outstanding >= MAX_OUTSTANDING) {
       while (to.outstanding >= MAX_OUTSTANDING) await nextMessage();
     } else if (++steps % STEPS_PER_TURN === 0) {
-      report(event.step === "leaf" && event.entry.content !== undefined && "open" in event.entry.content ? event.entry.content.open : undefined, false);
+      report(
+        event.step === "leaf" && event.entry.content !== undefined && "open" in event.entry.content
+          ? event.entry.content.open
+          : undefined,
+        false,
+      );
       await turn();
     }
   }

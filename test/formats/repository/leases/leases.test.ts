@@ -1,6 +1,13 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { HoldfastError } from "../../../../src/base/errors.ts";
-import { HeldLease, LEASE_REFRESH_MS, LEASE_TTL_MS, listLeases, lockedError, type SeenLease } from "../../../../src/formats/repository/leases/leases.ts";
+import {
+  HeldLease,
+  LEASE_REFRESH_MS,
+  LEASE_TTL_MS,
+  listLeases,
+  lockedError,
+  type SeenLease,
+} from "../../../../src/formats/repository/leases/leases.ts";
 import { encodeLease, type LeaseObject } from "../../../../src/formats/repository/objects/lease-object.ts";
 import type { RepositoryStore } from "../../../../src/formats/repository/repository-format.ts";
 import { processIdentity } from "../../../../src/state/process-identity.ts";
@@ -72,7 +79,7 @@ test("the target's time decides where it is known, whatever either clock says", 
   expect(await stateOf()).toBe("expired");
   expect(await stateOf(start + LEASE_TTL_MS - 1)).toBe("live");
   expect(await stateOf(start + LEASE_TTL_MS)).toBe("expired");
-  clock.jump(20 * 365 * 24 * HOUR);
+  await clock.jump(20 * 365 * 24 * HOUR);
   expect(await stateOf(start + 1)).toBe("live");
 });
 
@@ -179,9 +186,9 @@ test("it is lapsed after its time by either clock, and a renewal does not undo t
   expect([lease.lapsed(), lease.everLapsed()]).toEqual([false, true]);
   // A date set back hides how much time has passed.
   await using backwards = await HeldLease.acquire(store.repository, "write");
-  clock.jump(-2 * 60_000);
+  await clock.jump(-2 * 60_000);
   expect([backwards.lapsed(), backwards.everLapsed()]).toEqual([true, true]);
-  clock.jump(2 * 60_000);
+  await clock.jump(2 * 60_000);
   expect(backwards.lapsed()).toBe(false);
 });
 

@@ -36,10 +36,17 @@ test("a file of more than 256 chunks comes back through its list, and the list i
     const found = repository.index.find(2, id);
     if (found === undefined) return undefined;
     const frame = repository.index.frame(found.frame);
-    const stored = await target.get(`packs/${frame.packId.slice(0, 2)}/${frame.packId}`, { range: { offset: frame.offset, length: frame.storedLength } });
+    const stored = await target.get(`packs/${frame.packId.slice(0, 2)}/${frame.packId}`, {
+      range: { offset: frame.offset, length: frame.storedLength },
+    });
     return { ...frame, ...frame.row, stored, chunkIds: frame.chunkIds, chunkLengths: frame.chunkLengths, repository: 0 };
   };
-  const trees = new BaselineTrees(Buffer.from(snapshot.root, "hex"), repository.keys, [new Sealer(repository.keys, systemRandom)], fetch);
+  const trees = new BaselineTrees(
+    Buffer.from(snapshot.root, "hex"),
+    repository.keys,
+    [new Sealer(repository.keys, systemRandom)],
+    fetch,
+  );
   expect(await trees.root()).toHaveLength(1);
   const lists: Buffer[] = [];
   const ids = await trees.chunkIds(entry, lists);
@@ -50,14 +57,24 @@ test("a file of more than 256 chunks comes back through its list, and the list i
   expect(fetched).toBe(1);
 
   // What cannot be read, or is no list, counts as absent.
-  const blind = new BaselineTrees(Buffer.from(snapshot.root, "hex"), repository.keys, [new Sealer(repository.keys, systemRandom)], async () => undefined);
+  const blind = new BaselineTrees(
+    Buffer.from(snapshot.root, "hex"),
+    repository.keys,
+    [new Sealer(repository.keys, systemRandom)],
+    async () => undefined,
+  );
   expect(await blind.root()).toEqual([]);
   expect(await blind.chunkIds(entry, [])).toBeUndefined();
-  const damaged = new BaselineTrees(Buffer.from(snapshot.root, "hex"), repository.keys, [new Sealer(repository.keys, systemRandom)], async (id) => {
-    const frame = await fetch(id);
-    if (frame !== undefined) (frame.stored as Uint8Array)[50] ^= 1;
-    return frame;
-  });
+  const damaged = new BaselineTrees(
+    Buffer.from(snapshot.root, "hex"),
+    repository.keys,
+    [new Sealer(repository.keys, systemRandom)],
+    async (id) => {
+      const frame = await fetch(id);
+      if (frame !== undefined) (frame.stored as Uint8Array)[50] ^= 1;
+      return frame;
+    },
+  );
   expect(await damaged.root()).toEqual([]);
   expect(await trees.chunkIds({ ...entry, ids: Buffer.from(snapshot.root, "hex") }, [])).toBeUndefined();
 });
@@ -73,7 +90,10 @@ test("large, sparse and linked files come back as they were, and a second backup
     closeSync(fd);
   };
   make("large", 40_000_001, [[0, noise(40_000_001, 1)]]);
-  make("sparse", 30_000_000, [[4096, noise(100_000, 2)], [20_000_000, noise(9_000_000, 3)]]);
+  make("sparse", 30_000_000, [
+    [4096, noise(100_000, 2)],
+    [20_000_000, noise(9_000_000, 3)],
+  ]);
   make("hole", 10_000_000, []);
   const target = new MemoryTarget();
   await using store = await createStore(target, { packBytes: 8 * 2 ** 20 });
@@ -101,7 +121,9 @@ test("tiny files by the ten thousands stay within the bounds of packs and frames
   using source = temporaryTree({ list: Object.fromEntries(names.map((name) => [name, `${name}!`])) });
   const snapshot = await backUp(store, [join(source.path, "list")]);
   expect(snapshot.files).toBe(70_000);
-  const chunks = [...store.repository.index.packs()].map((pack) => [...store.repository.index.framesOf(pack.id)].reduce((sum, frame) => sum + frame.chunkCount, 0));
+  const chunks = [...store.repository.index.packs()].map((pack) =>
+    [...store.repository.index.framesOf(pack.id)].reduce((sum, frame) => sum + frame.chunkCount, 0),
+  );
   expect(Math.max(...chunks)).toBeLessThanOrEqual(65_536);
   expect(chunks.reduce((sum, count) => sum + count, 0)).toBeGreaterThanOrEqual(70_000);
   const frames = [...store.repository.index.packs()].flatMap((pack) => [...store.repository.index.framesOf(pack.id)]);

@@ -17,10 +17,18 @@ const HOUR = 3_600_000;
 
 const packsOf = (target: MemoryTarget): PackId[] =>
   [...target.objects.keys()].filter((name) => name.startsWith("packs/")).map((name) => asPackId(name.slice(9)));
-const namesIn = (target: MemoryTarget, folder: string): string[] => [...target.objects.keys()].filter((name) => name.startsWith(`${folder}/`));
+const namesIn = (target: MemoryTarget, folder: string): string[] =>
+  [...target.objects.keys()].filter((name) => name.startsWith(`${folder}/`));
 
-async function condemn(repository: Repository, packs: readonly PackId[], reason: "prune" | "unindexed" | "damaged" = "prune"): Promise<void> {
-  await repository.putObject("condemned", encodeCondemned({ reason, time: new Date().toISOString(), packs, owner: "ab".repeat(16) }));
+async function condemn(
+  repository: Repository,
+  packs: readonly PackId[],
+  reason: "prune" | "unindexed" | "damaged" = "prune",
+): Promise<void> {
+  await repository.putObject(
+    "condemned",
+    encodeCondemned({ reason, time: new Date().toISOString(), packs, owner: "ab".repeat(16) }),
+  );
 }
 
 test("the order of a backup: lease, packs, index, lease read back with condemned listed after its put, snapshot, release", async () => {
@@ -65,37 +73,41 @@ test("what was just written is racy: it is read again, and stores nothing", asyn
   expect(second.newBytes).toBeLessThan(20_000);
 });
 
-test.each(["condemned", "damaged", "missing", "shortened"] as const)("files whose chunks lie in a %s pack are read again", async (what) => {
-  using source = temporaryTree({ a: noise(200_000, 1) });
-  const target = new MemoryTarget();
-  let baseline: SnapshotInfo;
-  {
-    await using store = await createStore(target);
-    baseline = await backUp(store, [source.path]);
-    const packs = packsOf(target);
-    expect(packs).toHaveLength(2);
-    if (what === "condemned") await condemn(store.repository, packs);
-    if (what === "damaged") await condemn(store.repository, packs, "damaged");
-    for (const pack of packs) {
-      const name = `packs/${pack.slice(0, 2)}/${pack}`;
-      const object = target.objects.get(name);
-      if (what === "missing") target.objects.delete(name);
-      if (what === "shortened" && object !== undefined) object.bytes = object.bytes.slice(0, 3000);
+test.each(["condemned", "damaged", "missing", "shortened"] as const)(
+  "files whose chunks lie in a %s pack are read again",
+  async (what) => {
+    using source = temporaryTree({ a: noise(200_000, 1) });
+    const target = new MemoryTarget();
+    let baseline: SnapshotInfo;
+    {
+      await using store = await createStore(target);
+      baseline = await backUp(store, [source.path]);
+      const packs = packsOf(target);
+      expect(packs).toHaveLength(2);
+      if (what === "condemned") await condemn(store.repository, packs);
+      if (what === "damaged") await condemn(store.repository, packs, "damaged");
+      for (const pack of packs) {
+        const name = `packs/${pack.slice(0, 2)}/${pack}`;
+        const object = target.objects.get(name);
+        if (what === "missing") target.objects.delete(name);
+        if (what === "shortened" && object !== undefined) object.bytes = object.bytes.slice(0, 3000);
+      }
+      // In the same process, whose index still believes in them …
+      const again = await backUp(store, [source.path], { baseline });
+      expect(again.newBytes).toBeGreaterThan(200_000);
+      expect(again.facts).toEqual({ unchangedFiles: 0 });
+      expect(await contentsOf(target, again, source.path)).toEqual({ a: noise(200_000, 1).toString("latin1") });
+      for (const name of namesIn(target, "packs").filter((one) => !packs.some((pack) => one.includes(pack))))
+        target.objects.delete(name);
+      for (const name of [...namesIn(target, "snapshots"), ...namesIn(target, "index")].slice(2)) target.objects.delete(name);
     }
-    // In the same process, whose index still believes in them …
-    const again = await backUp(store, [source.path], { baseline });
+    // … and in another.
+    await using other = await openStore(target);
+    const again = await backUp(other, [source.path], { baseline });
     expect(again.newBytes).toBeGreaterThan(200_000);
-    expect(again.facts).toEqual({ unchangedFiles: 0 });
     expect(await contentsOf(target, again, source.path)).toEqual({ a: noise(200_000, 1).toString("latin1") });
-    for (const name of namesIn(target, "packs").filter((one) => !packs.some((pack) => one.includes(pack)))) target.objects.delete(name);
-    for (const name of [...namesIn(target, "snapshots"), ...namesIn(target, "index")].slice(2)) target.objects.delete(name);
-  }
-  // … and in another.
-  await using other = await openStore(target);
-  const again = await backUp(other, [source.path], { baseline });
-  expect(again.newBytes).toBeGreaterThan(200_000);
-  expect(await contentsOf(target, again, source.path)).toEqual({ a: noise(200_000, 1).toString("latin1") });
-});
+  },
+);
 
 test("where a listing lags behind, a pack that it does not show is not taken for lost", async () => {
   using source = temporaryTree({ a: noise(200_000, 1) });
@@ -172,7 +184,9 @@ test("when a condemned pack cannot be copied out any more, nothing is committed"
       return {};
     },
   });
-  expect(result).toMatchObject({ error: { code: expect.stringMatching(/^(chunk_missing|object_damaged|target_missing_object)$/) } });
+  expect(result).toMatchObject({
+    error: { code: expect.stringMatching(/^(chunk_missing|object_damaged|target_missing_object)$/) },
+  });
   expect(await store.snapshots()).toHaveLength(1);
 });
 
@@ -187,7 +201,7 @@ test("a process that stood still longer than its lease checks that the packs it 
   const [lost] = await backUpTo([store], [source.path], {
     baseline,
     finishSource: async () => {
-      clock.suspend(3 * HOUR);
+      await clock.suspend(3 * HOUR);
       for (const pack of old) memory.objects.delete(`packs/${pack.slice(0, 2)}/${pack}`);
       return {};
     },
@@ -196,7 +210,10 @@ test("a process that stood still longer than its lease checks that the packs it 
   expect(namesIn(memory, "snapshots")).toHaveLength(1);
   // With everything in place a pause alone stops nothing.
   const again = await backUp(store, [source.path]);
-  const paused = await backUp(store, [source.path], { baseline: again, finishSource: async () => (clock.suspend(3 * HOUR), {}) });
+  const paused = await backUp(store, [source.path], {
+    baseline: again,
+    finishSource: async () => (await clock.suspend(3 * HOUR), {}),
+  });
   expect(await contentsOf(memory, paused, source.path)).toEqual({ a: noise(300_000, 1).toString("latin1") });
 });
 
@@ -211,9 +228,9 @@ test.each([
   await using store = await createStore(target, { clock, appendOnly });
   const baseline = await backUp(store, [source.path]);
   const old = packsOf(memory);
-  target.before = ({ verb, name }) => {
+  target.before = async ({ verb, name }) => {
     if (verb !== "put" || !name.startsWith("snapshots/")) return;
-    clock.suspend(3 * HOUR);
+    await clock.suspend(3 * HOUR);
     for (const pack of old) memory.objects.delete(`packs/${pack.slice(0, 2)}/${pack}`);
   };
   target.log.length = 0;
@@ -241,7 +258,7 @@ test("a snapshot stays committed when what is done after it fails", async () => 
   for (let i = 0; i < 66; i++) await store.repository.putIndexObject([fakePack(i, 3)], []);
   for (let i = 0; i < 66; i++) store.repository.index.addPack(fakePack(i, 3));
   let committed = false;
-  target.before = ({ verb, name }) => {
+  target.before = async ({ verb, name }) => {
     if (committed && verb === "put" && name.startsWith("index/")) throw new HoldfastError("target_full", "full");
     committed ||= verb === "put" && name.startsWith("snapshots/");
   };
@@ -272,7 +289,9 @@ function fakePack(number: number, chunks: number): PackRecord {
     kind: 1,
     sizeBytes: 4096 * 100,
     rows: [{ suite: 0, epoch: 1, keyId: new Uint8Array(16), sealedKey: new Uint8Array(0) }],
-    frames: [{ codec: 0, row: 0, storedLength: chunks + 48, rawLength: chunks, chunkIds, chunkLengths: new Uint32Array(chunks).fill(1) }],
+    frames: [
+      { codec: 0, row: 0, storedLength: chunks + 48, rawLength: chunks, chunkIds, chunkLengths: new Uint32Array(chunks).fill(1) },
+    ],
   };
 }
 
@@ -280,7 +299,10 @@ async function indexObjects(repository: Repository): Promise<{ packs: number; ch
   const all = [];
   for (const { id } of await repository.listObjects("index")) {
     const { packs, supersedes } = decodeIndexObject(await repository.readObject("index", id));
-    const chunks = packs.reduce((sum, pack) => sum + pack.frames.reduce((inner, frame) => inner + frame.chunkLengths.length, 0), 0);
+    const chunks = packs.reduce(
+      (sum, pack) => sum + pack.frames.reduce((inner, frame) => inner + frame.chunkLengths.length, 0),
+      0,
+    );
     all.push({ packs: packs.length, chunks, supersedes: supersedes.length });
   }
   return all;
@@ -290,7 +312,8 @@ test("no index object holds more than 65,536 chunks, unless one pack alone does"
   const target = new MemoryTarget();
   await using store = await createStore(target);
   const pending = new PendingIndex(store.repository);
-  for (const [number, chunks] of [40_000, 25_536, 1, 65_536, 70_000, 30_000, 30_000].entries()) pending.add(fakePack(number, chunks));
+  for (const [number, chunks] of [40_000, 25_536, 1, 65_536, 70_000, 30_000, 30_000].entries())
+    pending.add(fakePack(number, chunks));
   expect(pending.due()).toBe(true);
   await pending.write();
   expect(pending.due()).toBe(false);

@@ -1,4 +1,15 @@
-import { appendFileSync, closeSync, ftruncateSync, openSync, renameSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import {
+  appendFileSync,
+  closeSync,
+  ftruncateSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -8,8 +19,17 @@ import { systemRandom } from "../../../../src/codec/system-random.ts";
 import { KeySet } from "../../../../src/formats/repository/keys/key-set.ts";
 import { keyMaterial, newKeyring } from "../../../../src/formats/repository/keys/keyring.ts";
 import { ContentReader, SEGMENT_BYTES, type CutBatch } from "../../../../src/formats/repository/write/content-reader.ts";
-import { FILE_CHANGED, FILE_OK, FILE_PART, FILE_RACY, FILE_UNREADABLE, FILE_VANISHED, type FileBatch, type FileExtra } from "../../../../src/formats/repository/write/messages.ts";
-import * as readFile from "../../../../src/sources/files/read-file.ts";
+import {
+  FILE_CHANGED,
+  FILE_OK,
+  FILE_PART,
+  FILE_RACY,
+  FILE_UNREADABLE,
+  FILE_VANISHED,
+  type FileBatch,
+  type FileExtra,
+} from "../../../../src/formats/repository/write/messages.ts";
+import type * as readFile from "../../../../src/sources/files/read-file.ts";
 import { temporaryTree, type TemporaryFolder } from "../../../support/tree-literal.ts";
 import { noise } from "./fixture.ts";
 
@@ -27,7 +47,11 @@ vi.mock("../../../../src/sources/files/read-file.ts", async (original) => {
   };
 });
 
-const keyring = newKeyring({ master: systemRandom.bytes(32), lineageSecret: Buffer.alloc(32, 7), created: "2026-01-01T00:00:00.000Z" });
+const keyring = newKeyring({
+  master: systemRandom.bytes(32),
+  lineageSecret: Buffer.alloc(32, 7),
+  created: "2026-01-01T00:00:00.000Z",
+});
 const keys = new KeySet(keyMaterial(systemRandom.bytes(16), systemRandom.bytes(32), keyring));
 const FILES = 1;
 const STREAM = 2;
@@ -81,7 +105,12 @@ function gather(cut: CutBatch): Read[] {
       parts.push(bytes);
     }
     const status = results.status[item] as number;
-    return { status, content: Buffer.concat(parts), lengths: parts.map((part) => part.length), extra: results.extras.find((one) => one.item === item) };
+    return {
+      status,
+      content: Buffer.concat(parts),
+      lengths: parts.map((part) => part.length),
+      extra: results.extras.find((one) => one.item === item),
+    };
   });
 }
 
@@ -103,14 +132,17 @@ function readWhole(name: string, flags = 0, given = batchOf([name], flags)): Rea
     status: all.reduce((bits, one) => bits | (one.status & ~15), (all.at(-1) as Read).status & 15),
     content: Buffer.concat(all.map((one) => one.content)),
     lengths: all.flatMap((one) => one.lengths),
-    extra: all.reduce<FileExtra | undefined>((merged, one) => (one.extra === undefined ? merged : { ...merged, ...one.extra }), undefined),
+    extra: all.reduce<FileExtra | undefined>(
+      (merged, one) => (one.extra === undefined ? merged : { ...merged, ...one.extra }),
+      undefined,
+    ),
   };
 }
 
 /** Cuts of the whole content in a single pass. */
 function referenceCuts(content: Buffer, profile: number): number[] {
   const lengths: number[] = [];
-  for (let position = 0; position < content.length; ) {
+  for (let position = 0; position < content.length;) {
     const length = nextCut(keys.lineage.gear, profileByNumber(profile), content, position, content.length);
     lengths.push(length);
     position += length;
@@ -128,10 +160,18 @@ test("a file in parts is cut as in a single pass, whatever its size and content"
   const M = 2 ** 20;
   // Zeros cut at the maximum each time, noise near the target; the sizes lie around the borders of parts.
   const piece = fc.record({ sizeBytes: fc.oneof(fc.nat(6 * M), fc.constantFrom(M, 4 * M, 8 * M)), seed: fc.nat(50) });
-  const edge = fc.constantFrom(SEGMENT_BYTES, SEGMENT_BYTES + 1, SEGMENT_BYTES + 4 * M, SEGMENT_BYTES + 4 * M + 1, 2 * SEGMENT_BYTES + 1);
+  const edge = fc.constantFrom(
+    SEGMENT_BYTES,
+    SEGMENT_BYTES + 1,
+    SEGMENT_BYTES + 4 * M,
+    SEGMENT_BYTES + 4 * M + 1,
+    2 * SEGMENT_BYTES + 1,
+  );
   fc.assert(
     fc.property(fc.array(piece, { minLength: 1, maxLength: 5 }), fc.option(edge), (pieces, size) => {
-      let content = Buffer.concat(pieces.map(({ sizeBytes, seed }) => (seed < 10 ? Buffer.alloc(sizeBytes, seed) : noise(sizeBytes, seed))));
+      let content = Buffer.concat(
+        pieces.map(({ sizeBytes, seed }) => (seed < 10 ? Buffer.alloc(sizeBytes, seed) : noise(sizeBytes, seed))),
+      );
       if (size !== null) content = Buffer.concat([content, noise(size, 99)]).subarray(0, size);
       writeFileSync(at("file"), content);
       const read = readWhole("file");
@@ -146,27 +186,32 @@ test("a file in parts is cut as in a single pass, whatever its size and content"
 
 test("a stream in pieces of any size is cut as in a single pass", () => {
   fc.assert(
-    fc.property(fc.nat(20 * 2 ** 20), fc.array(fc.integer({ min: 1, max: 2 ** 20 }), { minLength: 1, maxLength: 8 }), fc.nat(5), (sizeBytes, pieces, seed) => {
-      const content = seed === 0 ? Buffer.alloc(sizeBytes) : noise(sizeBytes, seed);
-      const reader = new ContentReader(keys, STREAM, never);
-      const all: Read[] = [];
-      let parts = 0;
-      const feed = (bytes: Uint8Array | undefined): void => {
-        const cut = reader.readStream(parts, 5, 0, bytes);
-        expect(cut.results.segment).toBe(parts++);
-        all.push(gather(cut)[0] as Read);
-        if (cut.arena.length > 0) reader.release(cut);
-      };
-      for (let position = 0, i = 0; position < content.length; i++) {
-        const end = position + (pieces[i % pieces.length] as number);
-        feed(content.subarray(position, end));
-        position = end;
-      }
-      feed(undefined);
-      expectSame(Buffer.concat(all.map((one) => one.content)), content);
-      expect(all.flatMap((one) => one.lengths)).toEqual(referenceCuts(content, STREAM));
-      expect(all.map((one) => one.status)).toEqual([...Array.from({ length: parts - 1 }, () => FILE_PART), FILE_OK]);
-    }),
+    fc.property(
+      fc.nat(20 * 2 ** 20),
+      fc.array(fc.integer({ min: 1, max: 2 ** 20 }), { minLength: 1, maxLength: 8 }),
+      fc.nat(5),
+      (sizeBytes, pieces, seed) => {
+        const content = seed === 0 ? Buffer.alloc(sizeBytes) : noise(sizeBytes, seed);
+        const reader = new ContentReader(keys, STREAM, never);
+        const all: Read[] = [];
+        let parts = 0;
+        const feed = (bytes: Uint8Array | undefined): void => {
+          const cut = reader.readStream(parts, 5, 0, bytes);
+          expect(cut.results.segment).toBe(parts++);
+          all.push(gather(cut)[0] as Read);
+          if (cut.arena.length > 0) reader.release(cut);
+        };
+        for (let position = 0, i = 0; position < content.length; i++) {
+          const end = position + (pieces[i % pieces.length] as number);
+          feed(content.subarray(position, end));
+          position = end;
+        }
+        feed(undefined);
+        expectSame(Buffer.concat(all.map((one) => one.content)), content);
+        expect(all.flatMap((one) => one.lengths)).toEqual(referenceCuts(content, STREAM));
+        expect(all.map((one) => one.status)).toEqual([...Array.from({ length: parts - 1 }, () => FILE_PART), FILE_OK]);
+      },
+    ),
     { numRuns: 12 },
   );
 });
@@ -193,8 +238,16 @@ test("small files of a batch, with one that vanished and one that became somethi
 test("an entry is racy when a change could hide in its time stamp", () => {
   writeFileSync(at("a"), "a");
   const { ctimeMs } = statSync(at("a"));
-  for (const [age, racy] of [[0, FILE_RACY], [1999, FILE_RACY], [2002, 0], [1e6, 0], [-1e6, FILE_RACY]] as const)
-    expect(gather(new ContentReader(keys, FILES, () => Math.floor(ctimeMs) + age).read(batchOf(["a"])))[0]?.status).toBe(FILE_OK | racy);
+  for (const [age, racy] of [
+    [0, FILE_RACY],
+    [1999, FILE_RACY],
+    [2002, 0],
+    [1e6, 0],
+    [-1e6, FILE_RACY],
+  ] as const)
+    expect(gather(new ContentReader(keys, FILES, () => Math.floor(ctimeMs) + age).read(batchOf(["a"])))[0]?.status).toBe(
+      FILE_OK | racy,
+    );
 });
 
 test("a file that changed since the walk is read as it is now, and is no changed one", () => {
@@ -235,7 +288,11 @@ test("a file that shrinks while it is read keeps what there was", () => {
   const [read] = gather(new ContentReader(keys, FILES, never).read(batch));
   expect(read?.status).toBe(FILE_OK | FILE_CHANGED);
   expect(read?.extra?.stat?.size).toBe(read?.content.length);
-  expect(noise(100_000).subarray(0, read?.content.length).equals(read?.content as Buffer)).toBe(true);
+  expect(
+    noise(100_000)
+      .subarray(0, read?.content.length)
+      .equals(read?.content as Buffer),
+  ).toBe(true);
 });
 
 test("one file that grows beyond all bounds takes nothing from its neighbours", () => {
@@ -290,17 +347,29 @@ function sparseFile(name: string, sizeBytes: number, data: readonly (readonly [n
 
 test("holes are neither read nor stored, and the cuts are those of the data joined", () => {
   const M = 2 ** 20;
-  sparseFile("small", 5 * M, [[M, noise(8192, 1)], [3 * M, noise(4096, 2)]]);
+  sparseFile("small", 5 * M, [
+    [M, noise(8192, 1)],
+    [3 * M, noise(4096, 2)],
+  ]);
   const small = readWhole("small", 1);
-  expect(small.extra?.extents).toEqual([{ offset: M, length: 8192 }, { offset: 3 * M, length: 4096 }]);
+  expect(small.extra?.extents).toEqual([
+    { offset: M, length: 8192 },
+    { offset: 3 * M, length: 4096 },
+  ]);
   expectSame(small.content, Buffer.concat([noise(8192, 1), noise(4096, 2)]));
 
-  sparseFile("large", 2 ** 40, [[0, noise(10 * M, 3)], [2 ** 39, noise(9 * M, 4)]]);
+  sparseFile("large", 2 ** 40, [
+    [0, noise(10 * M, 3)],
+    [2 ** 39, noise(9 * M, 4)],
+  ]);
   const large = readWhole("large", 1);
   const joined = Buffer.concat([noise(10 * M, 3), noise(9 * M, 4)]);
   expectSame(large.content, joined);
   expect(large.lengths).toEqual(referenceCuts(joined, FILES));
-  expect(large.extra?.extents).toEqual([{ offset: 0, length: 10 * M }, { offset: 2 ** 39, length: 9 * M }]);
+  expect(large.extra?.extents).toEqual([
+    { offset: 0, length: 10 * M },
+    { offset: 2 ** 39, length: 9 * M },
+  ]);
   expect([large.status, large.parts]).toEqual([FILE_OK, 2]);
 
   for (const size of [5 * M, 2 ** 40]) {

@@ -4,7 +4,7 @@ import { Secret } from "../../../../src/base/secret.ts";
 import type { Clock } from "../../../../src/base/clock.ts";
 import { systemRandom } from "../../../../src/codec/system-random.ts";
 import type { SnapshotEntry, SnapshotInfo, StoreOptions, WriteRequest, WriteResult } from "../../../../src/formats/format.ts";
-import { repositoryFormat, RepositoryStore } from "../../../../src/formats/repository/repository-format.ts";
+import { repositoryFormat, type RepositoryStore } from "../../../../src/formats/repository/repository-format.ts";
 import type { Entry, EntryMeta, WalkEvent } from "../../../../src/sources/source.ts";
 import { createFilesSource } from "../../../../src/sources/files/files-source.ts";
 import { createSystemClock } from "../../../../src/state/system-clock.ts";
@@ -71,14 +71,22 @@ export function requestOf(overrides: Partial<WriteRequest> & Pick<WriteRequest, 
 }
 
 /** Backs `paths` up to all `stores`; one result each. */
-export async function backUpTo(stores: readonly RepositoryStore[], paths: readonly string[], overrides: Partial<WriteRequest> = {}): Promise<WriteResult[]> {
+export async function backUpTo(
+  stores: readonly RepositoryStore[],
+  paths: readonly string[],
+  overrides: Partial<WriteRequest> = {},
+): Promise<WriteResult[]> {
   const source = createFilesSource({ paths });
   await using open = await source.open({ signal: new AbortController().signal });
   return await repositoryFormat.write(stores, requestOf({ stream: open.stream, ...overrides }));
 }
 
 /** The same for one store, which must get its snapshot. */
-export async function backUp(store: RepositoryStore, paths: readonly string[], overrides: Partial<WriteRequest> = {}): Promise<SnapshotInfo> {
+export async function backUp(
+  store: RepositoryStore,
+  paths: readonly string[],
+  overrides: Partial<WriteRequest> = {},
+): Promise<SnapshotInfo> {
   return snapshotOf((await backUpTo([store], paths, overrides))[0]);
 }
 
@@ -89,7 +97,11 @@ export function snapshotOf(result: WriteResult | undefined): SnapshotInfo {
 }
 
 /** Every entry of a snapshot by its path below `root`, read through a repository that is opened anew; files with their content. */
-export async function readBack(target: Target, snapshot: SnapshotInfo, root: string): Promise<Map<string, { readonly entry: SnapshotEntry; readonly content: Buffer | undefined }>> {
+export async function readBack(
+  target: Target,
+  snapshot: SnapshotInfo,
+  root: string,
+): Promise<Map<string, { readonly entry: SnapshotEntry; readonly content: Buffer | undefined }>> {
   await using store = await openStore(target);
   const [listed] = (await store.snapshots()).filter(({ id }) => id === snapshot.id);
   if (listed === undefined) throw new Error("the snapshot is not listed");
@@ -117,7 +129,8 @@ export async function readBack(target: Target, snapshot: SnapshotInfo, root: str
 /** Contents of all files below `root`, for comparing. */
 export async function contentsOf(target: Target, snapshot: SnapshotInfo, root: string): Promise<Record<string, string>> {
   const contents: Record<string, string> = {};
-  for (const [path, { content }] of await readBack(target, snapshot, root)) if (content !== undefined) contents[path] = content.toString("latin1");
+  for (const [path, { content }] of await readBack(target, snapshot, root))
+    if (content !== undefined) contents[path] = content.toString("latin1");
   return contents;
 }
 
@@ -166,7 +179,13 @@ export function onceStream(files: Readonly<Record<string, () => AsyncIterable<Ui
   const names = Object.keys(files).sort();
   const counts = { opened: 0, most: 0 };
   let now = 0;
-  const entry = (name: string, type: Entry["type"], more: Partial<Entry> = {}): Entry => ({ name: Buffer.from(name), type, meta: NO_META, size: 0, ...more });
+  const entry = (name: string, type: Entry["type"], more: Partial<Entry> = {}): Entry => ({
+    name: Buffer.from(name),
+    type,
+    meta: NO_META,
+    size: 0,
+    ...more,
+  });
   async function* events(): AsyncGenerator<readonly WalkEvent[]> {
     yield [{ step: "enter", entry: entry("", "directory") }];
     for (const [once, name] of names.entries()) yield [{ step: "leaf", entry: entry(name, "file", { content: { once } }) }];

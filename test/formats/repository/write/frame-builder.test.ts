@@ -24,7 +24,14 @@ function material(): ReturnType<typeof keyMaterial> {
   return keyMaterial(systemRandom.bytes(16), systemRandom.bytes(32), keyring);
 }
 const keys = [material(), material()];
-const setup = (more: Partial<SealingSetup> = {}): SealingSetup => ({ repositories: keys, codec: "zstd", level: 1, frameBytes: 2 ** 20, grouping: "frame", ...more });
+const setup = (more: Partial<SealingSetup> = {}): SealingSetup => ({
+  repositories: keys,
+  codec: "zstd",
+  level: 1,
+  frameBytes: 2 ** 20,
+  grouping: "frame",
+  ...more,
+});
 
 const first = new KeySet(keys[0] as (typeof keys)[0]);
 function add(builder: FrameBuilder, bytes: Uint8Array, mask: number, owner: number): string {
@@ -59,6 +66,13 @@ test("chunks of different owners, and for different targets, never share a frame
   }
 });
 
+/** The real one, called with whatever `this` a mock got. */
+function seal(sealer: Sealer, ...given: Parameters<Sealer["sealFrame"]>): Buffer {
+  return realSealFrame.apply(sealer, given);
+}
+// oxlint-disable-next-line typescript/unbound-method -- applied with its own `this` above
+const realSealFrame = Sealer.prototype.sealFrame;
+
 test("each target's frame opens with its own keys, and gives the chunks in order", () => {
   const builder = new FrameBuilder(1, setup(), systemRandom);
   const chunks = [Buffer.from("one ".repeat(500)), noise(5000), Buffer.from("three")];
@@ -66,17 +80,28 @@ test("each target's frame opens with its own keys, and gives the chunks in order
   const [frame] = finished(builder) as [SealedFrame];
   keys.forEach((one, i) => {
     const sealer = new Sealer(new KeySet(one), systemRandom);
-    const opened = sealer.unsealFrame({ kind: 1, codec: frame.codec, rawLength: frame.rawLength, row: sealer.currentRow() }, frame.sealed[i] as Uint8Array);
+    const opened = sealer.unsealFrame(
+      { kind: 1, codec: frame.codec, rawLength: frame.rawLength, row: sealer.currentRow() },
+      frame.sealed[i] as Uint8Array,
+    );
     expect(compress.decompress(frame.codec, opened, frame.rawLength).equals(Buffer.concat(chunks))).toBe(true);
     // The other target's keys open nothing of it.
     const other = new Sealer(new KeySet(keys[1 - i] as (typeof keys)[0]), systemRandom);
-    expect(() => other.unsealFrame({ kind: 1, codec: frame.codec, rawLength: frame.rawLength, row: other.currentRow() }, frame.sealed[i] as Uint8Array)).toThrow();
+    expect(() =>
+      other.unsealFrame(
+        { kind: 1, codec: frame.codec, rawLength: frame.rawLength, row: other.currentRow() },
+        frame.sealed[i] as Uint8Array,
+      ),
+    ).toThrow();
   });
   expect(compress.compressIfWorthwhile).toHaveBeenCalledTimes(1);
 });
 
 test("grouping by file closes frames between files; by frame it does not", () => {
-  for (const [grouping, frames] of [["file", 3], ["frame", 1]] as const) {
+  for (const [grouping, frames] of [
+    ["file", 3],
+    ["frame", 1],
+  ] as const) {
     const builder = new FrameBuilder(1, setup({ grouping }), systemRandom);
     for (const name of ["a", "b", "c"]) {
       add(builder, Buffer.from(`${name} 1`), 1, 0);
@@ -103,9 +128,8 @@ test("a chunk as large as a frame is one of its own, and what waits keeps its or
 });
 
 test("a bit that flips in the cipher's output is caught before the frame is handed out", () => {
-  const seal = Sealer.prototype.sealFrame;
   vi.spyOn(Sealer.prototype, "sealFrame").mockImplementation(function (this: Sealer, ...given) {
-    const sealed = seal.apply(this, given);
+    const sealed = seal(this, ...given);
     sealed[sealed.length >> 1] = (sealed[sealed.length >> 1] as number) ^ 4;
     return sealed;
   });
@@ -116,11 +140,10 @@ test("a bit that flips in the cipher's output is caught before the frame is hand
 });
 
 test("a cipher that encrypts other bytes than it was given is caught", () => {
-  const seal = Sealer.prototype.sealFrame;
   vi.spyOn(Sealer.prototype, "sealFrame").mockImplementation(function (this: Sealer, kind, codec, rawLength, bytes) {
     const other = Buffer.from(bytes);
     other[10] = (other[10] as number) ^ 1;
-    return seal.call(this, kind, codec, rawLength, other);
+    return seal(this, kind, codec, rawLength, other);
   });
   const builder = new FrameBuilder(1, setup(), systemRandom);
   add(builder, noise(5000), 1, 0);

@@ -6,12 +6,17 @@ import { backUp, createStore, openStore } from "./fixture.ts";
 const FILES = 2000;
 
 /** Requests of each verb that `act` makes, and how many were under way at a time. */
-async function requestsOf<T>(target: MemoryTarget, act: () => Promise<T>): Promise<{ result: T; requests: Record<string, number>; most: number }> {
+async function requestsOf<T>(
+  target: MemoryTarget,
+  act: () => Promise<T>,
+): Promise<{ result: T; requests: Record<string, number>; most: number }> {
   const before = { ...target.requests };
   target.maxInFlight = 0;
   const result = await act();
   const after: [string, number][] = Object.entries(target.requests);
-  const requests = Object.fromEntries(after.map(([verb, count]) => [verb, count - before[verb as keyof typeof before]] as const).filter(([, count]) => count > 0));
+  const requests = Object.fromEntries(
+    after.map(([verb, count]) => [verb, count - before[verb as keyof typeof before]] as const).filter(([, count]) => count > 0),
+  );
   return { result, requests, most: target.maxInFlight };
 }
 

@@ -13,8 +13,14 @@ async function* piecesOf(content: Buffer, pieceBytes: number): AsyncGenerator<Ui
   }
 }
 
-async function write(store: RepositoryStore, stream: WriteRequest["stream"], overrides: Partial<WriteRequest> = {}): Promise<SnapshotInfo> {
-  return snapshotOf((await repositoryFormat.write([store], requestOf({ stream, profile: "stream", sourceType: "command", ...overrides })))[0]);
+async function write(
+  store: RepositoryStore,
+  stream: WriteRequest["stream"],
+  overrides: Partial<WriteRequest> = {},
+): Promise<SnapshotInfo> {
+  return snapshotOf(
+    (await repositoryFormat.write([store], requestOf({ stream, profile: "stream", sourceType: "command", ...overrides })))[0],
+  );
 }
 
 test.each([
@@ -46,8 +52,12 @@ test.each([
 test("many streams are read one at a time, in order, and none loses a byte to another", async () => {
   const target = new MemoryTarget();
   await using store = await createStore(target, { packBytes: 200_000 });
-  const contents = new Map(Array.from({ length: 60 }, (_, i) => [`file ${String(i).padStart(2, "0")}`, noise((i * 7919) % 90_000, i + 1)]));
-  const { stream, counts } = onceStream(Object.fromEntries([...contents].map(([name, content]) => [name, () => piecesOf(content, 10_000)])));
+  const contents = new Map(
+    Array.from({ length: 60 }, (_, i) => [`file ${String(i).padStart(2, "0")}`, noise((i * 7919) % 90_000, i + 1)]),
+  );
+  const { stream, counts } = onceStream(
+    Object.fromEntries([...contents].map(([name, content]) => [name, () => piecesOf(content, 10_000)])),
+  );
   const snapshot = await write(store, stream, { profile: "files" });
   expect(counts).toEqual({ opened: 60, most: 1 });
   const read = await readBack(target, snapshot, "/");
@@ -65,7 +75,8 @@ test("a snapshot read back as a stream gives the same trees and stores nothing n
   expect(copy.newBytes).toBeLessThan(20_000);
   const [before, after] = [await readBack(target, snapshot, source.path), await readBack(target, copy, source.path)];
   expect([...after.keys()]).toEqual([...before.keys()]);
-  for (const [path, { content }] of before) expect(after.get(path)?.content?.equals(content as Buffer)).toBe(content === undefined ? undefined : true);
+  for (const [path, { content }] of before)
+    expect(after.get(path)?.content?.equals(content as Buffer)).toBe(content === undefined ? undefined : true);
 });
 
 test("a stream that fails midway commits nothing, and its reader is closed", async () => {
@@ -119,7 +130,9 @@ test.each<readonly [string, readonly WalkEvent["step"][]]>([
   async function* events(): AsyncGenerator<readonly WalkEvent[]> {
     for (const step of steps) yield known.flat().filter((event) => event.step === step);
   }
-  await expect(write(store, { kind: "events", events: events(), openOnce: whole.openOnce })).rejects.toMatchObject({ code: "source_unreadable" });
+  await expect(write(store, { kind: "events", events: events(), openOnce: whole.openOnce })).rejects.toMatchObject({
+    code: "source_unreadable",
+  });
 });
 
 test("events that reject, or leave more than they entered, end the run with their error", async () => {
@@ -133,8 +146,12 @@ test("events that reject, or leave more than they entered, end the run with thei
   async function* leaving(): AsyncGenerator<readonly WalkEvent[]> {
     yield [{ step: "leave" }];
   }
-  await expect(write(store, { kind: "events", events: rejecting(), openOnce })).rejects.toMatchObject({ code: "source_unavailable" });
-  await expect(write(store, { kind: "events", events: leaving(), openOnce })).rejects.toMatchObject({ message: expect.stringContaining("left more directories") });
+  await expect(write(store, { kind: "events", events: rejecting(), openOnce })).rejects.toMatchObject({
+    code: "source_unavailable",
+  });
+  await expect(write(store, { kind: "events", events: leaving(), openOnce })).rejects.toMatchObject({
+    message: expect.stringContaining("left more directories"),
+  });
 });
 
 test("a source for repositories of two lineages must be readable twice", async () => {

@@ -6,11 +6,24 @@ import { ENTRY_FLAG, type TreeEntry } from "../../../../src/formats/repository/o
 import { decodeNode } from "../../../../src/formats/repository/objects/tree-node.ts";
 import type { BaselineTrees } from "../../../../src/formats/repository/write/baseline-trees.ts";
 import { FrameBuilder } from "../../../../src/formats/repository/write/frame-builder.ts";
-import { FILE_CHANGED, FILE_OK, FILE_PART, FILE_UNREADABLE, FILE_VANISHED, type FileBatch, type FileExtra, type TreeCounts } from "../../../../src/formats/repository/write/messages.ts";
+import {
+  FILE_CHANGED,
+  FILE_OK,
+  FILE_PART,
+  FILE_UNREADABLE,
+  FILE_VANISHED,
+  type FileBatch,
+  type FileExtra,
+  type TreeCounts,
+} from "../../../../src/formats/repository/write/messages.ts";
 import { TreeBuilder } from "../../../../src/formats/repository/write/tree-builder.ts";
 import type { Entry, EntryMeta } from "../../../../src/sources/source.ts";
 
-const keyring = newKeyring({ master: systemRandom.bytes(32), lineageSecret: systemRandom.bytes(32), created: "2026-01-01T00:00:00.000Z" });
+const keyring = newKeyring({
+  master: systemRandom.bytes(32),
+  lineageSecret: systemRandom.bytes(32),
+  created: "2026-01-01T00:00:00.000Z",
+});
 const material = keyMaterial(systemRandom.bytes(16), systemRandom.bytes(32), keyring);
 const keys = new KeySet(material);
 const M = 2 ** 20;
@@ -50,7 +63,14 @@ interface Outcome {
 /** A builder whose surroundings are this test: batches and checks are kept, and answered when the test says so. */
 class Harness {
   readonly batches: FileBatch[] = [];
-  readonly checks: { readonly check: number; readonly counts: Uint32Array }[] = [];
+  readonly checks: {
+    readonly check: number;
+    readonly counts: Uint32Array;
+    readonly ids: Uint8Array;
+    readonly listIds: Uint8Array;
+  }[] = [];
+  /** Data chunks of a large file of the baseline, joined; undefined when its lists cannot be read. */
+  large: Buffer | undefined;
   readonly problems: string[] = [];
   readonly chunks = new Map<string, Buffer>();
   counts: TreeCounts | undefined;
@@ -59,13 +79,25 @@ class Harness {
   readonly builder: TreeBuilder;
 
   constructor(baseline?: readonly TreeEntry[]) {
-    const frames = new FrameBuilder(2, { repositories: [material], codec: "none", level: 0, frameBytes: M, grouping: "frame" }, systemRandom);
+    const frames = new FrameBuilder(
+      2,
+      { repositories: [material], codec: "none", level: 0, frameBytes: M, grouping: "frame" },
+      systemRandom,
+    );
     const add = frames.add.bind(frames);
     frames.add = (bytes, id, mask, owner) => {
       this.chunks.set(Buffer.from(id).toString("hex"), Buffer.from(bytes));
       add(bytes, id, mask, owner);
     };
-    const trees = baseline === undefined ? undefined : ({ root: async () => baseline, entries: async () => [], chunkIds: async () => undefined } as unknown as BaselineTrees);
+    const chunkIds = async (entry: TreeEntry, lists: Buffer[]): Promise<Buffer | undefined> => {
+      expect(entry.depth).toBe(1);
+      lists.push(idOf("list"));
+      return this.large;
+    };
+    const trees =
+      baseline === undefined
+        ? undefined
+        : ({ root: async () => baseline, entries: async () => [], chunkIds } as unknown as BaselineTrees);
     this.builder = new TreeBuilder(
       keys,
       1,
@@ -74,7 +106,7 @@ class Harness {
         files: (batch) => this.batches.push(batch),
         stream: () => undefined,
         claims: (batch, ids) => this.#claims.push({ batch, count: ids.length / 32 }),
-        check: (check, _, counts) => this.checks.push({ check, counts }),
+        check: (check, ids, counts, listIds) => this.checks.push({ check, counts, ids, listIds }),
         frames: () => undefined,
         problem: (path, reason) => this.problems.push(`${Buffer.from(path).toString()} ${reason}`),
         ended: (id, counts) => {
@@ -120,7 +152,8 @@ class Harness {
 
   /** The entries of the root, once all is answered. */
   finish(): TreeEntry[] {
-    for (let claim = this.#claims.shift(); claim !== undefined; claim = this.#claims.shift()) this.builder.claimed(claim.batch, new Uint8Array(claim.count).fill(1));
+    for (let claim = this.#claims.shift(); claim !== undefined; claim = this.#claims.shift())
+      this.builder.claimed(claim.batch, new Uint8Array(claim.count).fill(1));
     if (this.#root === undefined) throw new Error("the tree is not complete");
     const node = decodeNode(this.chunks.get(Buffer.from(this.#root).toString("hex")) as Buffer);
     if (node.type !== "leaf") throw new Error("more than a leaf");
@@ -183,7 +216,13 @@ test("a large file that changes under its parts is read once more from its start
   const second = harness.asked.at(-1);
   expect(second).toMatchObject({ path: "/src/large", second: true });
   harness.answer(second?.number as number, { segment: 0, status: FILE_PART, ids: [idOf("1b")], bytes: 10 * M });
-  harness.answer(second?.number as number, { segment: 1, status: FILE_OK | FILE_CHANGED, ids: [idOf("2b")], bytes: 9 * M, extra: {} });
+  harness.answer(second?.number as number, {
+    segment: 1,
+    status: FILE_OK | FILE_CHANGED,
+    ids: [idOf("2b")],
+    bytes: 9 * M,
+    extra: {},
+  });
   expect(harness.asked).toHaveLength(3);
   const entry = harness.finish()[0] as TreeEntry;
   expect(Buffer.from(entry.ids).equals(Buffer.concat([idOf("1b"), idOf("2b")]))).toBe(true);
@@ -228,12 +267,32 @@ test("of a sparse file that lost its end while it was read, the extents end with
     ids: Uint8Array.from(idOf("data")),
     bytes: Float64Array.of(5000, 0),
     extras: [
-      { item: 0, extents, stat: { size: 60_000, mode: 0o100644, uid: 0, gid: 0, mtimeNs: 2n, ctimeNs: 2n, inode: 1n, links: 1, device: 1n } as FileExtra["stat"] & object },
+      {
+        item: 0,
+        extents,
+        stat: {
+          size: 60_000,
+          mode: 0o100644,
+          uid: 0,
+          gid: 0,
+          mtimeNs: 2n,
+          ctimeNs: 2n,
+          inode: 1n,
+          links: 1,
+          device: 1n,
+        } as FileExtra["stat"] & object,
+      },
       { item: 1, extents: [] },
     ],
   });
   const [sparse, whole] = harness.finish();
-  expect(sparse).toMatchObject({ size: 60_000, extents: [{ offset: 0, length: 4096 }, { offset: 50_000, length: 904 }] });
+  expect(sparse).toMatchObject({
+    size: 60_000,
+    extents: [
+      { offset: 0, length: 4096 },
+      { offset: 50_000, length: 904 },
+    ],
+  });
   expect(whole).toMatchObject({ size: 100_000, extents: [], flags: ENTRY_FLAG.sparse });
   expect(whole?.ids).toHaveLength(0);
 });
@@ -287,11 +346,39 @@ test("only what is equal in size, both times and inode is not read; an empty fil
   expect([...(check?.counts ?? [])]).toEqual([1, 0, 1]);
   // The index does not have the last one's chunk any more.
   harness.builder.checked(check?.check as number, Uint8Array.of(0, 0, 1));
-  expect(harness.asked.map(({ path }) => path.slice(5)).sort()).toEqual(["c-chmod", "d-mtime", "e-size", "f-inode", "g-racy", "h-changed", "i-profile", "j-missing", "k-new"]);
+  expect(harness.asked.map(({ path }) => path.slice(5)).sort()).toEqual([
+    "c-chmod",
+    "d-mtime",
+    "e-size",
+    "f-inode",
+    "g-racy",
+    "h-changed",
+    "i-profile",
+    "j-missing",
+    "k-new",
+  ]);
   for (const { number } of harness.asked) harness.answer(number, { ids: [idOf("new")], bytes: 5 });
   const entries = harness.finish();
   expect(entries).toHaveLength(11);
   expect(entries[0]?.meta.xattrs).toMatchObject([{ name: Buffer.from("user.a"), value: Buffer.from("b") }]);
   expect(Buffer.from(entries[0]?.ids as Uint8Array).equals(idOf("a-same"))).toBe(true);
   expect(harness.counts).toMatchObject({ files: 11, unchangedFiles: 2 });
+});
+
+test("of an unchanged file with lists every chunk and every list is asked about; one that cannot be read is read again", async () => {
+  const baseline = [stored("a-large", 300, { depth: 1, ids: Uint8Array.from(idOf("list")) }), stored("b-small", 5)];
+  const harness = new Harness(baseline);
+  harness.large = Buffer.concat(Array.from({ length: 300 }, (_, i) => idOf(`chunk ${i}`)));
+  await harness.walk([file("a-large", 300), file("b-small", 5)]);
+  const [check] = harness.checks;
+  expect([...(check?.counts ?? [])]).toEqual([300, 1]);
+  expect(Buffer.from(check?.ids as Uint8Array).equals(Buffer.concat([harness.large, idOf("b-small")]))).toBe(true);
+  expect(Buffer.from(check?.listIds as Uint8Array).equals(idOf("list"))).toBe(true);
+  harness.builder.checked(check?.check as number, Uint8Array.of(0, 0));
+  expect(harness.asked).toEqual([]);
+  expect(harness.finish()[0]).toMatchObject({ depth: 1, size: 300 });
+
+  const blind = new Harness(baseline);
+  await blind.walk([file("a-large", 300)]);
+  expect(blind.asked.map(({ path }) => path)).toEqual(["/src/a-large"]);
 });

@@ -23,7 +23,12 @@ async function expectMixed(target: MemoryTarget, snapshot: SnapshotInfo, root: s
   expect(Object.keys(contents).sort()).toEqual(["a/deep/deeper/file", "a/empty", "a/one", "a/two", "big", "z"]);
   expect(contents["a/two"] === noise(300_000, 2).toString("latin1")).toBe(true);
   expect(contents["big"] === noise(3_000_000, 3).toString("latin1")).toBe(true);
-  expect([contents["a/one"], contents["a/empty"], contents["z"], contents["a/deep/deeper/file"]?.length]).toEqual(["one", "", "last", 70_000]);
+  expect([contents["a/one"], contents["a/empty"], contents["z"], contents["a/deep/deeper/file"]?.length]).toEqual([
+    "one",
+    "",
+    "last",
+    70_000,
+  ]);
 }
 
 const leases = (target: MemoryTarget): string[] => [...target.objects.keys()].filter((name) => name.startsWith("leases/"));
@@ -119,7 +124,10 @@ test.each([
 test("when every target fails, each says why", async () => {
   using source = temporaryTree(mixed());
   const stores: RepositoryStore[] = [];
-  for (const [name, code] of [["one", "target_full"], ["two", "target_denied"]] as const) {
+  for (const [name, code] of [
+    ["one", "target_full"],
+    ["two", "target_denied"],
+  ] as const) {
     const faulty = new FaultyTarget(new MemoryTarget());
     stores.push(await createStore(faulty, { name, packBytes: 50_000, kin: stores }));
     faulty.queue({ verb: "put", name: /^packs/, nth: 3, kind: "error", error: new HoldfastError(code, `broken ${name}`) });
@@ -170,7 +178,9 @@ test("a signal that has fired already, or fires while the source is read, reject
   using source = temporaryTree(mixed());
   const target = new MemoryTarget();
   await using store = await createStore(target);
-  await expect(backUpTo([store], [source.path], { signal: AbortSignal.abort(new HoldfastError("cancelled", "before")) })).rejects.toMatchObject({ message: "before" });
+  await expect(
+    backUpTo([store], [source.path], { signal: AbortSignal.abort(new HoldfastError("cancelled", "before")) }),
+  ).rejects.toMatchObject({ message: "before" });
   const abort = new AbortController();
   const reading = backUpTo([store], [source.path], {
     signal: abort.signal,
@@ -196,19 +206,44 @@ test("a cancelled run does not wait for a target that hangs", async () => {
   await using store = await createStore(faulty, { packBytes: 50_000 });
   faulty.queue({ verb: "put", name: /^packs/, kind: "hang" });
   const abort = new AbortController();
-  const spied = backUpTo([store], [source.path], { signal: abort.signal, finishSource: async () => {
-    // The content is read; what is left is the flush, which waits for the pack that hangs.
-    setImmediate(() => abort.abort(new HoldfastError("cancelled", "enough")));
-    return {};
-  } });
+  const spied = backUpTo([store], [source.path], {
+    signal: abort.signal,
+    finishSource: async () => {
+      // The content is read; what is left is the flush, which waits for the pack that hangs.
+      setImmediate(() => abort.abort(new HoldfastError("cancelled", "enough")));
+      return {};
+    },
+  });
   await expect(spied).rejects.toMatchObject({ message: "enough" });
+});
+
+test.each([
+  [
+    "cannot be handed to a thread",
+    (): unknown => {
+      throw new HoldfastError("target_io", "no thread");
+    },
+  ],
+  ["cannot be opened by one", (): unknown => ({ spec: { driver: "port", port: undefined }, transfer: [] })],
+])("a target that %s fails alone, and its lease is released", async (_, forThread) => {
+  using source = temporaryTree(mixed());
+  const [good, bad] = [new MemoryTarget(), new MemoryTarget()];
+  await using one = await createStore(good, { name: "good" });
+  await using two = await createStore(bad, { name: "bad", kin: [one] });
+  Object.assign(two.repository.options.access, { forThread });
+  const results = await backUpTo([one, two], [source.path]);
+  expect("error" in (results[1] as object)).toBe(true);
+  await expectMixed(good, snapshotOf(results[0]), source.path);
+  expect(leases(bad)).toEqual([]);
 });
 
 test("a source that is not good after all commits nothing, and the next run of the process is whole", async () => {
   using source = temporaryTree(mixed());
   const target = new MemoryTarget();
   await using store = await createStore(target, { packBytes: 50_000 });
-  const failing = backUpTo([store], [source.path], { finishSource: () => Promise.reject(new HoldfastError("command_failed", "exit 1")) });
+  const failing = backUpTo([store], [source.path], {
+    finishSource: () => Promise.reject(new HoldfastError("command_failed", "exit 1")),
+  });
   await expect(failing).rejects.toMatchObject({ code: "command_failed" });
   expect([...target.objects.keys()].some((name) => name.startsWith("packs/"))).toBe(true);
   expect([...target.objects.keys()].some((name) => /^(snapshots|leases)/.test(name))).toBe(false);

@@ -1,13 +1,13 @@
 /**
  * Headers of POSIX pax archives (IEEE Std 1003.1), with the extensions that GNU tar, bsdtar and Python read: attributes
- * as `SCHILY.xattr.*`, sparse files in GNU's format 1.0, sizes over 8 GiB in base 256. Names are raw bytes throughout.
+ * as `SCHILY.xattr.*`, sparse files in GNU's format 1.0, sizes over 8 GiB in base 256. Names are raw bytes throughout; text
+ * beyond ASCII stands in an extended record too, because readers disagree on the character set of plain fields.
  */
-import type { EntryMeta, Extent } from "../../sources/source.ts";
-import { splitDevice } from "../../posix/stat.ts";
+import { isAscii, isUtf8 } from "node:buffer";
 
-export const BLOCK_BYTES = 512;
+export const TAR_BLOCK_BYTES = 512;
 /** Two blocks of zeros end an archive. */
-export const END_OF_TAR: Buffer = Buffer.alloc(2 * BLOCK_BYTES);
+export const END_OF_TAR: Buffer = Buffer.alloc(2 * TAR_BLOCK_BYTES);
 
 /** What a tar can hold; a socket is not among it. */
 export type TarType = "file" | "link" | "symlink" | "chardev" | "blockdev" | "directory" | "fifo";
@@ -22,16 +22,29 @@ const TYPE_FLAG: Readonly<Record<TarType, string>> = {
   fifo: "6",
 };
 
+/** What a header keeps of an entry; a source's `EntryMeta` is one. */
+export interface TarMeta {
+  /** Permission bits with setuid, setgid and sticky. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly user: string;
+  readonly group: string;
+  readonly mtimeNs: bigint;
+  readonly xattrs: readonly { readonly name: Uint8Array; readonly value: Uint8Array }[];
+}
+
 export interface TarMember {
   /** Raw bytes without a leading slash; a directory's end in one. */
   readonly path: Uint8Array;
   readonly type: TarType;
-  readonly meta: EntryMeta;
+  readonly meta: TarMeta;
   /** Bytes that follow; 0 for everything but a file. */
   readonly size: number;
   /** Target of a symlink, or the member that a link is another name of. */
   readonly linkPath?: Uint8Array | undefined;
-  readonly rdev?: bigint | undefined;
+  /** Of a character or block device. */
+  readonly device?: { readonly major: number; readonly minor: number } | undefined;
   /** True path of a sparse file and its size with the holes; its data begins with `sparseMap`. */
   readonly sparse?: { readonly path: Uint8Array; readonly size: number } | undefined;
 }
@@ -62,11 +75,12 @@ const MAX_OCTAL_11 = 0o77777777777;
 export function tarHeader(member: TarMember): Buffer {
   const { meta } = member;
   const records = paxRecords(member);
-  const block = Buffer.alloc(BLOCK_BYTES);
+  const block = Buffer.alloc(TAR_BLOCK_BYTES);
   block.set(member.path.subarray(0, NAME_BYTES), FIELD.name);
   octal(block, FIELD.mode, 8, meta.mode & 0o7777);
-  octal(block, FIELD.uid, 8, meta.uid > MAX_OCTAL_7 ? 0 : meta.uid);
-  octal(block, FIELD.gid, 8, meta.gid > MAX_OCTAL_7 ? 0 : meta.gid);
+  // A reader that does not know the record must not take a high number for root's.
+  octal(block, FIELD.uid, 8, Math.min(meta.uid, MAX_OCTAL_7));
+  octal(block, FIELD.gid, 8, Math.min(meta.gid, MAX_OCTAL_7));
   const seconds = floorSeconds(meta.mtimeNs);
   octal(block, FIELD.mtime, 12, seconds < 0 || seconds > MAX_OCTAL_11 ? 0 : seconds);
   block.write(TYPE_FLAG[member.type], FIELD.type, "latin1");
@@ -74,13 +88,12 @@ export function tarHeader(member: TarMember): Buffer {
   block.write("ustar\x0000", FIELD.magic, "latin1");
   block.write(fittingOwner(meta.user) ? meta.user : "", FIELD.user, "latin1");
   block.write(fittingOwner(meta.group) ? meta.group : "", FIELD.group, "latin1");
-  const device = member.rdev === undefined ? { major: 0, minor: 0 } : splitDevice(member.rdev);
-  number(block, FIELD.major, 8, device.major);
-  number(block, FIELD.minor, 8, device.minor);
+  number(block, FIELD.major, 8, member.device?.major ?? 0);
+  number(block, FIELD.minor, 8, member.device?.minor ?? 0);
   patchSize(block, member.size);
   if (records.length === 0) return block;
   const pax = Buffer.concat(records);
-  return Buffer.concat([paxHeader(pax.length), pax, padding(pax.length), block]);
+  return Buffer.concat([paxHeader(pax.length), pax, tarPadding(pax.length), block]);
 }
 
 /** Writes another size into the last block of a header. */
@@ -93,21 +106,21 @@ export function patchSize(block: Buffer, size: number): void {
 }
 
 /** Zeros that fill the last block of `length` bytes. */
-export function padding(length: number): Buffer {
-  return END_OF_TAR.subarray(0, -length & (BLOCK_BYTES - 1));
+export function tarPadding(length: number): Buffer {
+  return END_OF_TAR.subarray(0, -length & (TAR_BLOCK_BYTES - 1));
 }
 
 /** What precedes the data of a sparse member: the places of its data, padded to whole blocks. */
-export function sparseMap(extents: readonly Extent[], size: number): Buffer {
+export function sparseMap(extents: readonly { readonly offset: number; readonly length: number }[], size: number): Buffer {
   const last = extents.at(-1);
   // GNU tar takes the end of the last extent for the end of the file.
   const runs = last !== undefined && last.offset + last.length === size ? extents : [...extents, { offset: size, length: 0 }];
   const text = Buffer.from(`${runs.length}\n${runs.map(({ offset, length }) => `${offset}\n${length}\n`).join("")}`);
-  return Buffer.concat([text, padding(text.length)]);
+  return Buffer.concat([text, tarPadding(text.length)]);
 }
 
 function paxHeader(length: number): Buffer {
-  const block = Buffer.alloc(BLOCK_BYTES);
+  const block = Buffer.alloc(TAR_BLOCK_BYTES);
   block.write("PaxHeader", FIELD.name, "latin1");
   octal(block, FIELD.mode, 8, 0o644);
   for (const at of [FIELD.uid, FIELD.gid, FIELD.major, FIELD.minor]) octal(block, at, 8, 0);
@@ -126,8 +139,8 @@ function paxRecords({ path, linkPath, meta, sparse }: TarMember): Buffer[] {
     add("GNU.sparse.minor", "0");
     add("GNU.sparse.name", sparse.path);
     add("GNU.sparse.realsize", String(sparse.size));
-  } else if (path.length > NAME_BYTES) add("path", path);
-  if (linkPath !== undefined && linkPath.length > NAME_BYTES) add("linkpath", linkPath);
+  } else if (!fitsName(path)) add("path", path);
+  if (linkPath !== undefined && !fitsName(linkPath)) add("linkpath", linkPath);
   if (meta.mtimeNs % NS !== 0n || meta.mtimeNs < 0n || meta.mtimeNs / NS > BigInt(MAX_OCTAL_11))
     add("mtime", decimalTime(meta.mtimeNs));
   if (meta.uid > MAX_OCTAL_7) add("uid", String(meta.uid));
@@ -160,6 +173,11 @@ function decimalTime(timeNs: bigint): string {
 
 function floorSeconds(timeNs: bigint): number {
   return Number(timeNs / NS) - (timeNs < 0n && timeNs % NS !== 0n ? 1 : 0);
+}
+
+/** Whether the plain field does: a record is UTF-8 by definition, so raw bytes go there only when they are too long. */
+function fitsName(path: Uint8Array): boolean {
+  return path.length <= NAME_BYTES && (isAscii(path) || !isUtf8(path));
 }
 
 function fittingOwner(name: string): boolean {

@@ -1,0 +1,105 @@
+/** The process: signals, pipes, streams of JSON, the launcher. */
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { CONFIG, playground } from "./cli-runner.ts";
+
+const SLOW = CONFIG.replace(
+  'docs: { type: files, paths: [./data], exclude: ["*.tmp"] }',
+  'docs: { type: command, command: [sh, -c, "echo reading >&2; echo x; exec sleep 60"], filename: x }',
+);
+
+test("the first Ctrl-C cancels cleanly, and the repository is whole", async () => {
+  using place = playground({ config: SLOW });
+  expect(await place.run("apply")).toMatchObject({ code: 0 });
+  const backup = place.start("backup", "docs");
+  await backup.says("started");
+  backup.child.kill("SIGINT");
+  const { code, err } = await backup.ended();
+  expect(code).toBe(130);
+  expect(err).toContain("cancelled");
+  expect(await place.json("snapshots")).toMatchObject({ snapshots: [] });
+  expect(((await place.json("runs")) as { runs: { status: string }[] }).runs.at(-1)).toMatchObject({ status: "cancelled" });
+});
+
+test("a daemon takes the first snapshot, says so, and ends within the grace time with 0", async () => {
+  const scheduled = CONFIG.replace(
+    "docs: { sources: [docs], targets: [disk] }",
+    "docs: { sources: [docs], targets: [disk], schedule: { every: 1h, onStart: true, catchUp: true } }",
+  );
+  using place = playground({ config: scheduled });
+  const daemon = place.start("daemon");
+  await daemon.says("taken of docs on disk");
+  await daemon.says("run ended: success");
+  expect(await place.run("snapshots")).toMatchObject({ code: 0, out: expect.stringContaining("docs") });
+  const second = await place.run("daemon");
+  expect(second.code).toBe(11);
+  expect(second.err).toContain("Another daemon");
+  daemon.child.kill("SIGTERM");
+  const { code, err } = await daemon.ended();
+  expect(code).toBe(0);
+  expect(err).toContain("stopped");
+});
+
+test("with --json a long operation is a stream of lines, and a query one document", async () => {
+  using place = playground();
+  for (const [args, code] of [
+    [["backup", "docs"], 10],
+    [["apply"], 0],
+    [["backup", "docs"], 0],
+    [["verify"], 0],
+    [["prune"], 0],
+    [["restore", "latest", "--to", "out"], 0],
+  ] as const) {
+    const { code: got, out, err } = await place.run(...args, "--json");
+    expect([args, got, err]).toEqual([args, code, ""]);
+    const lines = out
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { type: string; status?: string });
+    expect(new Set(lines.map(({ type }) => type)).difference(new Set(["status", "error", "summary"]))).toEqual(new Set());
+    expect(lines.at(-1)).toMatchObject({ type: "summary", status: code === 0 ? "success" : "failed" });
+  }
+  for (const [args, root] of [
+    [["snapshots"], "snapshots"],
+    [["runs"], "runs"],
+    [["plan"], "actions"],
+    [["validate"], "problems"],
+    [["logs"], "logs"],
+    [["stats"], "targets"],
+    [["doctor"], "checks"],
+    [["ls", "latest"], "entries"],
+  ] as const)
+    expect(await place.json(...args)).toHaveProperty(root, expect.any(Array));
+});
+
+test("a reader that goes away ends a query quietly", () => {
+  using place = playground({
+    data: Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`a file with quite a long name, number ${i}`, ""])),
+  });
+  const holdfast = join(process.cwd(), "bin/holdfast");
+  for (const args of ["apply", "backup docs -q"])
+    execFileSync("sh", ["-c", `${holdfast} ${args}`], { cwd: place.path, stdio: "ignore" });
+  const { stdout, stderr } = spawnSync("bash", ["-c", `${holdfast} find '*' | head -1; echo "\${PIPESTATUS[0]}"`], {
+    cwd: place.path,
+    encoding: "utf8",
+  });
+  expect(stdout.trimEnd().split("\n").at(-1)).toBe("0");
+  expect(stderr).not.toContain("rror");
+});
+
+test("the launcher says what to do when the program has not been built", () => {
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-launcher-"));
+  try {
+    mkdirSync(join(folder, "bin"));
+    cpSync("bin", join(folder, "bin"), { recursive: true });
+    const ran = spawnSync(join(folder, "bin/holdfast"), ["--version"], { encoding: "utf8" });
+    expect(ran.status).toBe(1);
+    expect(ran.stderr).toContain("has not been built");
+    expect(ran.stderr).toContain("npm run build");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
