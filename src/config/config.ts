@@ -116,7 +116,7 @@ export interface LocalTargetConfig {
   readonly format: TargetFormat;
   /** Undefined (`encryption: none`) for archives only. */
   readonly encryption: EncryptionConfig | undefined;
-  /** Holdfast stops writing before the target holds more than this. */
+  /** No backup begins while the target holds this much or more. */
   readonly maxSizeBytes: number | undefined;
   /** Fraction (0–1] of `maxSize`, or else of the medium, from which a warning is given. */
   readonly capacityWarning: number;

@@ -134,11 +134,11 @@ export interface HoldfastFile {
  */
 export interface Daemon {
   /**
-   * Folder of the run history and the control socket. Losing it loses no backup. Default: `$STATE_DIRECTORY`, or else `holdfast` in the XDG state folder.
+   * Folder of the run history. Losing it loses no backup. Default: `$STATE_DIRECTORY`, or else `/var/lib/holdfast` for root and `holdfast` in the XDG state folder for others.
    */
   stateDir?: string;
   /**
-   * Folder of what can be fetched again from the targets. Default: `$CACHE_DIRECTORY`, or else `holdfast` in the XDG cache folder.
+   * Folder of copies of small objects, which can be fetched again from the targets. One that cannot be written is not used. Default: `$CACHE_DIRECTORY`, or else `/var/cache/holdfast` for root and `holdfast` in the XDG cache folder for others.
    */
   cacheDir?: string;
   /**
@@ -265,7 +265,7 @@ export interface Pbkdf2 {
    */
   iterations?: number;
   /**
-   * Length of the random salt in bytes.
+   * Length of the random salt in bytes. Not used in this version: a salt has 32.
    */
   saltLength?: number;
 }
@@ -353,7 +353,7 @@ export interface LocalTarget {
   encryption: string;
   archive?: Archive;
   /**
-   * The most this target may hold; a backup that would go over it fails. Default: no limit.
+   * No backup begins on this target while it holds this much or more; one that begins below may go beyond it. Default: no limit.
    */
   maxSize?: string;
   /**
@@ -432,7 +432,7 @@ export interface Schedule {
    */
   cron?: string;
   /**
-   * Again this long after the previous start; at least `1s`.
+   * At whole multiples of this since 1970-01-01 00:00 UTC, whenever the daemon was started: `6h` is 00:00, 06:00, 12:00 and 18:00 UTC. At least `1s`.
    */
   every?: string;
   /**
@@ -534,7 +534,7 @@ export interface JobScheduleItem {
    */
   cron?: string;
   /**
-   * Again this long after the previous start; at least `1s`.
+   * At whole multiples of this since 1970-01-01 00:00 UTC, whenever the daemon was started: `6h` is 00:00, 06:00, 12:00 and 18:00 UTC. At least `1s`.
    */
   every?: string;
   /**
@@ -600,7 +600,7 @@ export interface Job {
   targets?: JobTargets;
   schedule?: JobScheduleList;
   /**
-   * Times in which no run starts: days and a time range. A range that ends before it begins crosses midnight.
+   * Times in which the daemon starts no backup of this job by itself: days and a time range. A range that ends before it begins crosses midnight.
    */
   notDuring?: string[];
   /**
@@ -650,7 +650,7 @@ export interface JobVerify {
   readData?: string | boolean;
 }
 /**
- * Promises of this job, which status and metrics measure.
+ * Promises of this job. A configuration that cannot keep them is reported when it is read; whether they are kept is not measured in this version.
  */
 export interface Objectives {
   /**

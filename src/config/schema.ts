@@ -84,7 +84,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
         "Id of one held plan (`holdfast plan` prints it). The change it names may be carried out; an approval never covers another plan.",
       type: "string",
       pattern: "^[0-9a-f]{8,64}$",
-      examples: ["3f9a1c2be4d05768"],
+      examples: ["3f9a1c2be4d0"],
     },
   },
   $defs: {
@@ -112,13 +112,13 @@ export const configSchema: Readonly<Record<string, unknown>> = {
       properties: {
         stateDir: {
           description:
-            "Folder of the run history and the control socket. Losing it loses no backup. Default: `$STATE_DIRECTORY`, or else `holdfast` in the XDG state folder.",
+            "Folder of the run history. Losing it loses no backup. Default: `$STATE_DIRECTORY`, or else `/var/lib/holdfast` for root and `holdfast` in the XDG state folder for others.",
           $ref: "#/$defs/path",
           examples: ["/var/lib/holdfast"],
         },
         cacheDir: {
           description:
-            "Folder of what can be fetched again from the targets. Default: `$CACHE_DIRECTORY`, or else `holdfast` in the XDG cache folder.",
+            "Folder of copies of small objects, which can be fetched again from the targets. One that cannot be written is not used. Default: `$CACHE_DIRECTORY`, or else `/var/cache/holdfast` for root and `holdfast` in the XDG cache folder for others.",
           $ref: "#/$defs/path",
           examples: ["/var/cache/holdfast"],
         },
@@ -274,7 +274,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
         function: { description: "Chooses this function.", const: "pbkdf2" },
         iterations: { description: "Iterations.", type: "integer", minimum: 100000, maximum: 10000000, default: 600000 },
         saltLength: {
-          description: "Length of the random salt in bytes.",
+          description: "Length of the random salt in bytes. Not used in this version: a salt has 32.",
           type: "integer",
           minimum: 16,
           maximum: 64,
@@ -403,7 +403,8 @@ export const configSchema: Readonly<Record<string, unknown>> = {
         },
         archive: { $ref: "#/$defs/archive" },
         maxSize: {
-          description: "The most this target may hold; a backup that would go over it fails. Default: no limit.",
+          description:
+            "No backup begins on this target while it holds this much or more; one that begins below may go beyond it. Default: no limit.",
           $ref: "#/$defs/size",
           examples: ["100GB"],
         },
@@ -519,7 +520,8 @@ export const configSchema: Readonly<Record<string, unknown>> = {
           examples: ["0 2 * * *"],
         },
         every: {
-          description: "Again this long after the previous start; at least `1s`.",
+          description:
+            "At whole multiples of this since 1970-01-01 00:00 UTC, whenever the daemon was started: `6h` is 00:00, 06:00, 12:00 and 18:00 UTC. At least `1s`.",
           $ref: "#/$defs/duration",
           examples: ["1h"],
         },
@@ -756,7 +758,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
         schedule: { $ref: "#/$defs/jobSchedule" },
         notDuring: {
           description:
-            "Times in which no run starts: days and a time range. A range that ends before it begins crosses midnight.",
+            "Times in which the daemon starts no backup of this job by itself: days and a time range. A range that ends before it begins crosses midnight.",
           type: "array",
           items: { type: "string", format: "window" },
           default: [],
@@ -836,7 +838,8 @@ export const configSchema: Readonly<Record<string, unknown>> = {
     },
     objectives: {
       title: "Objectives",
-      description: "Promises of this job, which status and metrics measure.",
+      description:
+        "Promises of this job. A configuration that cannot keep them is reported when it is read; whether they are kept is not measured in this version.",
       type: "object",
       additionalProperties: false,
       patternProperties: { "^x-": {} },

@@ -18,7 +18,7 @@ export function starterConfig(options: StarterOptions): string {
 version: 1
 host: ${quoted(options.host)}
 
-# The key is made when the first backup needs it. Keep a copy elsewhere: without it nothing can be restored.
+# The key was made together with this file. Keep a copy elsewhere: without it nothing can be restored.
 encryption:
   main: { keyFile: ${quoted(options.keyPath)}, generate: true }
 

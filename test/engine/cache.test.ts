@@ -18,7 +18,9 @@ afterEach(() => {
 });
 
 const keyrings = (cacheDir: string): string[] =>
-  readdirSync(cacheDir).flatMap((place) => readdirSync(join(cacheDir, place, "keyring")).map((name) => join(cacheDir, place, "keyring", name)));
+  readdirSync(cacheDir).flatMap((place) =>
+    readdirSync(join(cacheDir, place, "keyring")).map((name) => join(cacheDir, place, "keyring", name)),
+  );
 
 test("each target has a folder of its own in daemon.cacheDir, and nothing in it is needed or believed", async () => {
   const cacheDir = join(folder, "cache");

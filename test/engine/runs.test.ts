@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { HoldfastError } from "../../src/base/errors.ts";
 import { asRunId } from "../../src/base/ids.ts";
 import { forgetOldRuns, performRun } from "../../src/engine/runs.ts";
@@ -47,12 +47,11 @@ test("looks once a day, and leaves it for the next when the state cannot be writ
   ended(1, NOW - 500 * DAY_MS);
   forgetOldRuns(state, NOW + DAY_MS - 1);
   expect(state.runs()).toHaveLength(1);
-  const { forgetRuns } = state;
-  state.forgetRuns = () => {
+  const busy = vi.spyOn(state, "forgetRuns").mockImplementationOnce(() => {
     throw new HoldfastError("state_busy", "busy");
-  };
+  });
   forgetOldRuns(state, NOW + DAY_MS);
-  state.forgetRuns = forgetRuns;
+  expect(busy).toHaveBeenCalledOnce();
   expect(state.runs()).toHaveLength(1);
   forgetOldRuns(state, NOW + 2 * DAY_MS);
   expect(state.runs()).toEqual([]);

@@ -23,7 +23,8 @@ beforeEach(() => {
   repository = path.join(scratch, "repository");
   output = path.join(scratch, "output");
 });
-afterEach(() => fs.rmSync(scratch, { recursive: true, force: true }));
+// Node's own rmSync fails on paths over 4,096 bytes.
+afterEach(() => expect(spawnSync("rm", ["-rf", scratch]).status).toBe(0));
 
 function run(args: readonly string[], env: Record<string, string> = {}): { status: number; out: string; err: string } {
   const all = { PATH: process.env.PATH, SECRET: PASSWORD.toString(), ...env };
@@ -631,7 +632,11 @@ describe("the destination", () => {
     writer.writeSnapshot(tree, UID, "2026-02-01T00:00:00.000Z");
     expect(restore()).toMatchObject({ status: 0, err: expect.not.stringContaining("not set") as string });
     const find = (...args: readonly string[]) => spawnSync("find", [output, ...args], { encoding: "utf8" }).stdout;
-    expect(find("-links", "2", "-name", "one", "-o", "-name", "two", "-links", "2", "-printf", "").length).toBeGreaterThan(6000);
+    const [one, two] = ["one", "two"].map((each) =>
+      find("-name", each, "-type", "f", "-links", "2", "-size", "4c", "-printf", "%i"),
+    );
+    expect(one).toMatch(/^\d+$/);
+    expect(two).toBe(one);
     expect(find("-name", "pipe", "-type", "p", "-printf", "%T@ %m")).toBe("1500000000.0000000070 644");
     expect(find("-name", name, "-not", "-newermt", "@1500000000.000000008", "-printf", "x")).toHaveLength(30);
 
@@ -644,6 +649,5 @@ describe("the destination", () => {
     expect(fs.readdirSync(outside)).toEqual([]);
     fs.rmSync(bend);
     expect(restore("--force").status).toBe(0);
-    expect(spawnSync("rm", ["-r", output]).status).toBe(0);
   });
 });

@@ -122,7 +122,7 @@ export class Campaign {
       }));
     for (const name of Object.keys(FAULT_POINTS) as FaultPoint[]) {
       if (name.endsWith(" claim")) continue;
-      await this.#reach("backup", name, (attempt) => this.#targetPoint(name, attempt, 4));
+      await this.#reach("backup", name, (attempt) => this.#targetPoint(name, attempt, /delete/.test(name) ? 2 : 4));
       if (this.#thorough && /delete|readdir|link$/.test(name))
         await this.#reach("prune", name, (attempt) => this.#targetPoint(name, attempt, 6));
     }
@@ -130,7 +130,8 @@ export class Campaign {
 
   /** The first attempt is at a hit somewhere in the middle, later ones at hits that come more surely. */
   #targetPoint(name: FaultPoint, attempt: number, hits: number): KillPoint {
-    const place = PACK_POINTS.includes(name) && this.#numbers.below(2) === 0 ? "thread" : "main";
+    const byThread = attempt === 0 ? this.#numbers.below(2) === 0 : attempt % 2 === 1;
+    const place = PACK_POINTS.includes(name) && byThread ? "thread" : "main";
     const hit = attempt > 0 ? 1 : 1 + this.#numbers.below(place === "thread" ? 2 : hits);
     return { at: "target", name, hit, place };
   }
@@ -158,7 +159,7 @@ export class Campaign {
       if (operation === "prune") {
         // Something condemned before, to delete; something new, to condemn.
         await this.lab.prune();
-        for (let i = this.#thorough ? 3 : 2; i > 0; i--) await this.#churn();
+        for (let i = this.#thorough ? 3 : 1; i > 0; i--) await this.#churn();
       }
       await this.#kill(operation, name, at(attempt), undefined);
       if (this.#killsOf(operation, name) > 0) return;

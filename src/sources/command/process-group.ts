@@ -1,6 +1,6 @@
 /** A command in its own process group, so that ending it ends what it started, too. */
 import { spawn, type ChildProcessByStdio } from "node:child_process";
-import type { Readable } from "node:stream";
+import { PassThrough, pipeline, type Readable } from "node:stream";
 import { HoldfastError, errnoOf } from "../../base/errors.ts";
 
 export interface CommandExit {
@@ -29,7 +29,12 @@ export class ProcessGroup {
 
   private constructor(child: ChildProcessByStdio<null, Readable, Readable>) {
     this.#child = child;
-    this.stdout = child.stdout;
+    // Read from the start: Node throws away what nobody reads of a process that has exited. The kernel's pipe and
+    // this buffer hold the command back until someone takes its output.
+    const output = new PassThrough();
+    // How the output ended is told by the iterator, and by `closed`.
+    pipeline(child.stdout, output, () => undefined);
+    this.stdout = output;
     child.stderr.on("data", (chunk: Buffer) => this.#keep(chunk));
     this.closed = new Promise((resolve) => {
       child.once("close", (code, signal) => {

@@ -1,5 +1,8 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
-import { describe, expect, test } from "vitest";
+import { join } from "node:path";
+import { describe, expect, test, vi } from "vitest";
 import { HoldfastError } from "../../../src/base/errors.ts";
 import { createCommandSource, type CommandSourceConfig } from "../../../src/sources/command/command-source.ts";
 import type { OpenSource } from "../../../src/sources/source.ts";
@@ -78,6 +81,22 @@ describe("a command source", () => {
     for await (const chunk of open.stream.openOnce(0)) bytes += chunk.length;
     expect(bytes).toBe(33_554_432);
     await open.finish();
+  });
+
+  test("loses nothing of a command that has ended before anyone reads", async () => {
+    using folder = temporaryTree();
+    const done = join(folder.path, "done");
+    // 60,000 bytes fit into the pipe, so the command ends without a reader.
+    await using open = await shell(`head -c 60000 /dev/zero; touch ${done}`);
+    if (open.stream.kind !== "events") throw new Error("a command has events");
+    await vi.waitFor(() => expect(existsSync(done)).toBe(true), { timeout: 20_000 });
+    // Its exit has been seen by this process, too: a child started later is reaped later.
+    await once(spawn("true"), "exit");
+    let bytes = 0;
+    for await (const chunk of open.stream.openOnce(0)) bytes += chunk.length;
+    expect(bytes).toBe(60_000);
+    await open.finish();
+    expect(open.facts()).toMatchObject({ outputBytes: 60_000 });
   });
 
   test("fails with exit code and escaped error output", async () => {

@@ -71,7 +71,15 @@ describe("cache", () => {
 
   it("keeps nothing but whole objects of small classes under their own hash", async () => {
     const pack = `packs/${ID.slice(0, 2)}/${ID}`;
-    const names = [pack, `leases/${ID}`, `keys/${ID.slice(0, 32)}`, "holdfast.json", `index/x${ID.slice(1)}`, `index/a/${ID}`, ID];
+    const names = [
+      pack,
+      `leases/${ID}`,
+      `keys/${ID.slice(0, 32)}`,
+      "holdfast.json",
+      `index/x${ID.slice(1)}`,
+      `index/a/${ID}`,
+      ID,
+    ];
     for (const name of names) {
       await target.put(name, [CONTENT]);
       await target.get(name);
@@ -211,7 +219,9 @@ describe("cache", () => {
 
   it("changes no answer, whatever happens to its folder in between", async () => {
     const contents = Array.from({ length: 4 }, (_, i) => Buffer.alloc(i * 3000, i));
-    const names = contents.flatMap((bytes) => ["index", "notes", "packs"].map((each) => [`${each}/${idOf(bytes)}`, bytes] as const));
+    const names = contents.flatMap((bytes) =>
+      ["index", "notes", "packs"].map((each) => [`${each}/${idOf(bytes)}`, bytes] as const),
+    );
     const object = fc.nat(names.length - 1);
     const step = fc.oneof(
       fc.record({ what: fc.constantFrom("put", "get", "get", "fresh", "range", "delete"), object }),

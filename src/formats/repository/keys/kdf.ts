@@ -144,7 +144,7 @@ function keyFileBytes(secret: Secret): Buffer {
   const text = secret.reveal().toString("latin1").trim();
   if (!/^[0-9a-fA-F]{64}$/.test(text))
     throw new HoldfastError("key_wrong", "The key file does not hold 64 hex digits", {
-      hint: "A key file is made by `holdfast key add --keyfile`; check that the configuration names the right file.",
+      hint: "A key file is made by `holdfast key add --key-file FILE`; check that the configuration names the right file.",
     });
   return Buffer.from(text, "hex");
 }
