@@ -721,7 +721,8 @@ function readSnapshots(folder, keys, withDeleted) {
 
 function chooseSnapshot(snapshots, wanted) {
   if (snapshots.length === 0) throw new Stop(1, "The repository holds no snapshot that can be read.");
-  if (wanted === "latest") return snapshots.at(-1);
+  // A safety copy holds what a restore was about to change: it is only ever meant by its id.
+  if (wanted === "latest") return snapshots.findLast(({ tags }) => !tags?.includes("pre-restore")) ?? snapshots.at(-1);
   const found = snapshots.filter((snapshot) => snapshot.uid.startsWith(wanted.toLowerCase()));
   if (found.length === 0) throw new Stop(1, `There is no snapshot ${show(wanted)}; "list" shows them.`);
   if (new Set(found.map((each) => each.uid)).size > 1)

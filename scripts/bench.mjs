@@ -40,7 +40,11 @@ function measure(command, args, env = {}) {
   const report = join(folder, "time.txt");
   const started = process.hrtime.bigint();
   const result = has("/usr/bin/time")
-    ? spawnSync("/usr/bin/time", ["-o", report, "-f", "%U %S %M", command, ...args], { env: { ...process.env, ...env }, encoding: "utf8", maxBuffer: 2 ** 28 })
+    ? spawnSync("/usr/bin/time", ["-o", report, "-f", "%U %S %M", command, ...args], {
+        env: { ...process.env, ...env },
+        encoding: "utf8",
+        maxBuffer: 2 ** 28,
+      })
     : spawnSync(command, args, { env: { ...process.env, ...env }, encoding: "utf8", maxBuffer: 2 ** 28 });
   const wall = Number(process.hrtime.bigint() - started) / 1e9;
   if (result.status !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${result.status}: ${result.stderr}`);
@@ -54,7 +58,8 @@ function readLast(path) {
 }
 
 const folder = mkdtempSync(join(values.work, "holdfast-bench-"));
-const sizeOf = (path) => (statSync(path).isDirectory() ? readdirSync(path).reduce((sum, name) => sum + sizeOf(join(path, name)), 0) : statSync(path).size);
+const sizeOf = (path) =>
+  statSync(path).isDirectory() ? readdirSync(path).reduce((sum, name) => sum + sizeOf(join(path, name)), 0) : statSync(path).size;
 const fresh = (name) => {
   const path = join(folder, name);
   rmSync(path, { recursive: true, force: true });
@@ -153,7 +158,9 @@ try {
         const { wall, cpu, rss } = tool[line](tool);
         const stored = line === "first" ? sizeOf(tool.repository) : undefined;
         samples.push({ tool: tool.name, line, run, wall, cpu, rss, stored });
-        process.stderr.write(`${tool.name} ${line} #${run + 1}: ${wall.toFixed(2)} s, ${cpu.toFixed(1)} CPU s, ${rss.toFixed(0)} MB\n`);
+        process.stderr.write(
+          `${tool.name} ${line} #${run + 1}: ${wall.toFixed(2)} s, ${cpu.toFixed(1)} CPU s, ${rss.toFixed(0)} MB\n`,
+        );
       }
       rmSync(tool.repository, { recursive: true, force: true });
     }
@@ -210,13 +217,20 @@ function report(pauses) {
       });
     }
   }
-  const cell = (value, digits, unit = "") => (value === undefined || Number.isNaN(value) ? "" : `${value.toFixed(digits)}${unit}`);
-  console.log(`\n${cpus().length} × ${cpus()[0].model}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.version}, medians of ${runs}\n`);
+  const cell = (value, digits, unit = "") =>
+    value === undefined || Number.isNaN(value) ? "" : `${value.toFixed(digits)}${unit}`;
+  console.log(
+    `\n${cpus().length} × ${cpus()[0].model}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.version}, medians of ${runs}\n`,
+  );
   console.log("| workload | tool | wall s | to restic | CPU s | peak MB | stored MB | longest pause ms |");
   console.log("|---|---|---|---|---|---|---|---|");
   for (const row of rows)
     console.log(
       `| ${row.line} | ${row.tool} | ${cell(row.wall, 2)} | ${cell(row.ratio, 2, "×")} | ${cell(row.cpu, 1)} | ${cell(row.rss, 0)} | ${cell(row.stored === undefined ? undefined : row.stored / 1e6, 1)} | ${cell(row.pause, 0)} |`,
     );
-  if (values.json !== undefined) appendFileSync(values.json, `${JSON.stringify({ date: new Date().toISOString(), node: process.version, runs, rows, samples })}\n`);
+  if (values.json !== undefined)
+    appendFileSync(
+      values.json,
+      `${JSON.stringify({ date: new Date().toISOString(), node: process.version, runs, rows, samples })}\n`,
+    );
 }

@@ -4,5 +4,8 @@ import { cpSync, rmSync } from "node:fs";
 
 const root = new URL("..", import.meta.url).pathname;
 rmSync(`${root}dist`, { recursive: true, force: true });
-execFileSync(process.execPath, [`${root}node_modules/typescript/bin/tsc`, "-p", `${root}tsconfig.build.json`], { stdio: "inherit", cwd: root });
+execFileSync(process.execPath, [`${root}node_modules/typescript/bin/tsc`, "-p", `${root}tsconfig.build.json`], {
+  stdio: "inherit",
+  cwd: root,
+});
 cpSync(`${root}schemas`, `${root}dist/schemas`, { recursive: true });

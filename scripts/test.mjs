@@ -21,7 +21,10 @@ function installTools() {
   }
   console.log(`Installing ${packages.join(", ")}`);
   execFileSync("apt-get", ["update", "-qq"], { stdio: "inherit" });
-  execFileSync("apt-get", ["install", "-y", "-qq", ...packages], { stdio: "inherit", env: { ...env, DEBIAN_FRONTEND: "noninteractive" } });
+  execFileSync("apt-get", ["install", "-y", "-qq", ...packages], {
+    stdio: "inherit",
+    env: { ...env, DEBIAN_FRONTEND: "noninteractive" },
+  });
 }
 
 function step(name, command, args) {
@@ -41,7 +44,14 @@ step("build", node, ["scripts/build.mjs"]);
 
 const folder = mkdtempSync(join(tmpdir(), "holdfast-test-"));
 const report = join(folder, "report.json");
-step("suites", node, [join(root, "node_modules/vitest/vitest.mjs"), "run", "--reporter=dot", "--reporter=json", `--outputFile.json=${report}`, ...process.argv.slice(2)]);
+step("suites", node, [
+  join(root, "node_modules/vitest/vitest.mjs"),
+  "run",
+  "--reporter=dot",
+  "--reporter=json",
+  `--outputFile.json=${report}`,
+  ...process.argv.slice(2),
+]);
 
 let counts;
 try {
@@ -52,7 +62,9 @@ try {
 }
 rmSync(folder, { recursive: true, force: true });
 if (counts !== undefined) {
-  const skipped = counts.testResults.flatMap((file) => file.assertionResults.filter(({ status }) => status === "skipped" || status === "pending"));
+  const skipped = counts.testResults.flatMap((file) =>
+    file.assertionResults.filter(({ status }) => status === "skipped" || status === "pending"),
+  );
   for (const { fullName } of skipped) console.log(`skipped: ${fullName}`);
   if (skipped.length > 0 && process.env.CI === "true") {
     console.log("With CI=true a skipped test is a failure.");

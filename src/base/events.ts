@@ -24,7 +24,19 @@ export type RunEvent =
   | { readonly type: "started"; readonly run: RunId; readonly kind: RunKind; readonly subject: string; readonly time: number }
   | { readonly type: "progress"; readonly run: RunId; readonly progress: Progress }
   | { readonly type: "message"; readonly run: RunId; readonly level: "info" | "warn" | "error"; readonly text: string }
-  | { readonly type: "snapshot"; readonly run: RunId; readonly snapshot: SnapshotId; readonly source: string; readonly targets: readonly string[] }
-  | { readonly type: "ended"; readonly run: RunId; readonly status: RunStatus; readonly time: number; readonly error?: ErrorWire };
+  | {
+      readonly type: "snapshot";
+      readonly run: RunId;
+      readonly snapshot: SnapshotId;
+      readonly source: string;
+      readonly targets: readonly string[];
+    }
+  | {
+      readonly type: "ended";
+      readonly run: RunId;
+      readonly status: RunStatus;
+      readonly time: number;
+      readonly error?: ErrorWire;
+    };
 
 export type RunListener = (event: RunEvent) => void;

@@ -7,7 +7,9 @@ export function pathText(bytes: Uint8Array): string {
     text = decoder.decode(bytes);
   } catch {
     // Byte by byte: what is ASCII stays readable.
-    return Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f && byte !== 0x5c ? String.fromCharCode(byte) : byte === 0x5c ? "\\\\" : hex(byte))).join("");
+    return Array.from(bytes, (byte) =>
+      byte >= 0x20 && byte < 0x7f && byte !== 0x5c ? String.fromCharCode(byte) : byte === 0x5c ? "\\\\" : hex(byte),
+    ).join("");
   }
   // Bidirectional controls could make a name look like another one; like other controls they are shown by their bytes.
   // oxlint-disable-next-line no-control-regex

@@ -17,15 +17,23 @@ export function claimDaemon(stateDir: string): Disposable {
       return { [Symbol.dispose]: () => rmSync(path, { force: true }) };
     } catch (error) {
       if (errnoOf(error) !== "EEXIST")
-        throw new HoldfastError("state_unusable", `The state folder ${stateDir} cannot be written (${errnoOf(error) ?? "unknown error"})`, {
-          hint: "Give this user write access, or name another folder with daemon.stateDir.",
-          cause: error,
-        });
+        throw new HoldfastError(
+          "state_unusable",
+          `The state folder ${stateDir} cannot be written (${errnoOf(error) ?? "unknown error"})`,
+          {
+            hint: "Give this user write access, or name another folder with daemon.stateDir.",
+            cause: error,
+          },
+        );
       const owner = readClaim(path);
       if (attempt > 0 || (owner !== undefined && !isProvablyDead(owner)))
-        throw new HoldfastError("state_busy", `Another daemon${owner === undefined ? "" : ` (process ${owner.pid})`} works on the state folder ${stateDir}`, {
-          hint: `Stop it first, or give this configuration its own daemon.stateDir. If it is surely gone, remove ${path}.`,
-        });
+        throw new HoldfastError(
+          "state_busy",
+          `Another daemon${owner === undefined ? "" : ` (process ${owner.pid})`} works on the state folder ${stateDir}`,
+          {
+            hint: `Stop it first, or give this configuration its own daemon.stateDir. If it is surely gone, remove ${path}.`,
+          },
+        );
       rmSync(path, { force: true });
     }
   }
@@ -36,7 +44,13 @@ function readClaim(path: string): ProcessIdentity | undefined {
   try {
     const parsed = JSON.parse(readFileSync(path, "utf8")) as Partial<ProcessIdentity>;
     const { pid, processStart, bootId, pidNamespace } = parsed;
-    if (typeof pid !== "number" || typeof processStart !== "string" || typeof bootId !== "string" || typeof pidNamespace !== "string") return undefined;
+    if (
+      typeof pid !== "number" ||
+      typeof processStart !== "string" ||
+      typeof bootId !== "string" ||
+      typeof pidNamespace !== "string"
+    )
+      return undefined;
     return { pid, processStart, bootId, pidNamespace };
   } catch {
     return undefined;

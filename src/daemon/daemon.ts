@@ -1,4 +1,4 @@
-import { asHoldfastError, HoldfastError } from "../base/errors.ts";
+import { asHoldfastError, type HoldfastError } from "../base/errors.ts";
 import { formatDuration } from "../base/duration.ts";
 import type { RunEvent, RunListener, RunStatus } from "../base/events.ts";
 import { formatSize } from "../base/size.ts";
@@ -64,11 +64,16 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         });
         log.warn(`${event.kind} of ${event.subject} skipped: ${event.reason}`);
       } else if (event.type === "deferred") log.info(`${event.due.kind} of ${event.due.subject} waits: ${event.reason}`);
-      else if (event.type === "retry") log.info(`${event.due.kind} of ${event.due.subject} is tried again in ${formatDuration(event.afterMs)}`);
+      else if (event.type === "retry")
+        log.info(`${event.due.kind} of ${event.due.subject} is tried again in ${formatDuration(event.afterMs)}`);
     },
   });
   for (const job of state.pausedJobs()) scheduler.pause(job);
-  log.info(`holdfast ${surroundings.toolVersion} started`, { config: config.path, jobs: config.jobs.size, targets: config.targets.size });
+  log.info(`holdfast ${surroundings.toolVersion} started`, {
+    config: config.path,
+    jobs: config.jobs.size,
+    targets: config.targets.size,
+  });
   try {
     while (!signal.aborted) {
       await reconcile(session, scheduler, log, signal);
@@ -108,7 +113,15 @@ async function reconcile(session: Session, scheduler: Scheduler, log: Log, signa
   }
 }
 
-function report(log: Log, outcome: { readonly action: Action; readonly status: string; readonly summary: string; readonly error: HoldfastError | undefined }): void {
+function report(
+  log: Log,
+  outcome: {
+    readonly action: Action;
+    readonly status: string;
+    readonly summary: string;
+    readonly error: HoldfastError | undefined;
+  },
+): void {
   if (outcome.status === "failed") log.error(outcome.summary, { code: outcome.error?.code, hint: outcome.error?.hint });
   else if (outcome.status === "held") log.warn(`held for approval: ${outcome.summary}`);
   else log.info(outcome.summary);
@@ -118,16 +131,24 @@ async function execute(session: Session, due: StartedDue, signal: AbortSignal): 
   const reason = `${due.reason}: ${due.why}`;
   switch (due.kind) {
     case "backup":
-      return (await runBackup(session, due.subject, { mode: due.mode, sources: due.sources, targets: due.targets, reason, signal })).status;
+      return (
+        await runBackup(session, due.subject, { mode: due.mode, sources: due.sources, targets: due.targets, reason, signal })
+      ).status;
     case "verify": {
       const readData = due.config.jobs.get(due.subject)?.verify.readData ?? 0;
-      return (await runVerify(session, { targets: due.targets, jobs: [due.subject], snapshots: [], readData, reason, signal })).status;
+      return (await runVerify(session, { targets: due.targets, jobs: [due.subject], snapshots: [], readData, reason, signal }))
+        .status;
     }
     case "prune": {
       // Retention first: it decides what a prune may free. Both follow a plan made now, so that nothing stale is deleted.
       const plan = await planNow(session, { signal });
       for (const action of plan.actions)
-        if (action.kind === "retention" && action.target === due.subject && action.held === undefined && action.remove.length > 0) {
+        if (
+          action.kind === "retention" &&
+          action.target === due.subject &&
+          action.held === undefined &&
+          action.remove.length > 0
+        ) {
           const outcome = await performAction(session, action, signal);
           if (outcome.error !== undefined) throw outcome.error;
         }
@@ -145,14 +166,24 @@ function logEvent(log: Log, event: RunEvent): void {
       log[event.level](event.text, { run: event.run });
       break;
     case "snapshot":
-      log.info(`snapshot ${event.snapshot.slice(0, 8)} taken of ${event.source} on ${event.targets.join(", ")}`, { run: event.run, snapshot: event.snapshot });
+      log.info(`snapshot ${event.snapshot.slice(0, 8)} taken of ${event.source} on ${event.targets.join(", ")}`, {
+        run: event.run,
+        snapshot: event.snapshot,
+      });
       break;
     case "ended":
       if (event.error === undefined) log.info(`run ended: ${event.status}`, { run: event.run });
-      else log.error(`run ended: ${event.status}: ${event.error.message}`, { run: event.run, code: event.error.code, hint: event.error.hint });
+      else
+        log.error(`run ended: ${event.status}: ${event.error.message}`, {
+          run: event.run,
+          code: event.error.code,
+          hint: event.error.hint,
+        });
       break;
     case "progress":
-      log.debug(`${event.progress.phase}: ${event.progress.filesDone} files, ${formatSize(event.progress.bytesDone)}`, { run: event.run });
+      log.debug(`${event.progress.phase}: ${event.progress.filesDone} files, ${formatSize(event.progress.bytesDone)}`, {
+        run: event.run,
+      });
       break;
   }
 }

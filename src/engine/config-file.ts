@@ -42,7 +42,10 @@ export function readConfigFile(path: string, surroundings: ConfigSurroundings, s
   } catch (error) {
     const code = errnoOf(error);
     if (code === "ENOENT")
-      throw new HoldfastError("config_not_found", `The configuration ${path} does not exist`, { hint: "`holdfast init` writes a starter file.", cause: error });
+      throw new HoldfastError("config_not_found", `The configuration ${path} does not exist`, {
+        hint: "`holdfast init` writes a starter file.",
+        cause: error,
+      });
     throw new HoldfastError("config_unreadable", `The configuration ${path} cannot be read (${code ?? "unknown error"})`, {
       hint: code === "EISDIR" ? "It is a folder; name the file in it." : "Check its permissions.",
       cause: error,

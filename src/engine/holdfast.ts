@@ -1,5 +1,14 @@
 import { HoldfastError } from "../base/errors.ts";
-import type { SnapshotInfo, Store, Annotation, KdfChoice, KeySlots, PruneReport, RepairReport, Unlocking } from "../formats/format.ts";
+import type {
+  SnapshotInfo,
+  Store,
+  Annotation,
+  KdfChoice,
+  KeySlots,
+  PruneReport,
+  RepairReport,
+  Unlocking,
+} from "../formats/format.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { LogQuery, LogRecord, RunQuery, RunRecord, State } from "../state/state.ts";
 import type { Config } from "../config/config.ts";
@@ -11,7 +20,13 @@ import type { RestoreAction } from "./restore/restore.ts";
 import { planRestoreRun, rollbackRestore, runRestore, type RestoreResult, type RunRestoreOptions } from "./restore/run.ts";
 import { performRun, type RunOutcome } from "./runs.ts";
 import { Session, type Surroundings } from "./session.ts";
-import { listAllSnapshots, selectSnapshot, type SnapshotFilter, type SnapshotListing, type SnapshotSelector } from "./snapshots.ts";
+import {
+  listAllSnapshots,
+  selectSnapshot,
+  type SnapshotFilter,
+  type SnapshotListing,
+  type SnapshotSelector,
+} from "./snapshots.ts";
 import { runVerify, type RunVerifyOptions, type TargetReports } from "./verify/verify.ts";
 
 /** Sizes of one target. */
@@ -61,7 +76,10 @@ export class Holdfast implements AsyncDisposable {
   }
 
   /** One snapshot, and a store that holds it. */
-  select(selector: SnapshotSelector, signal?: AbortSignal): Promise<{ info: SnapshotInfo; store: Store; targets: readonly string[] }> {
+  select(
+    selector: SnapshotSelector,
+    signal?: AbortSignal,
+  ): Promise<{ info: SnapshotInfo; store: Store; targets: readonly string[] }> {
     return selectSnapshot(this.session, selector, signal);
   }
 
@@ -74,11 +92,16 @@ export class Holdfast implements AsyncDisposable {
   }
 
   /** Removes a snapshot from every target that holds it. Rejects for one that is held. */
-  async delete(selectors: readonly SnapshotSelector[], signal?: AbortSignal): Promise<readonly { readonly snapshot: SnapshotInfo; readonly targets: readonly string[] }[]> {
+  async delete(
+    selectors: readonly SnapshotSelector[],
+    signal?: AbortSignal,
+  ): Promise<readonly { readonly snapshot: SnapshotInfo; readonly targets: readonly string[] }[]> {
     const chosen = await Promise.all(selectors.map((selector) => this.select(selector, signal)));
     for (const { info } of chosen)
       if (info.hold !== false)
-        throw new HoldfastError("plan_held", `Snapshot ${info.id.slice(0, 8)} is held`, { hint: "Release it first: `holdfast tag ID --hold=no`. Nothing was deleted." });
+        throw new HoldfastError("plan_held", `Snapshot ${info.id.slice(0, 8)} is held`, {
+          hint: "Release it first: `holdfast tag ID --hold=no`. Nothing was deleted.",
+        });
     for (const { info, targets } of chosen)
       for (const name of targets) {
         const store = await this.session.store(name);
@@ -109,12 +132,18 @@ export class Holdfast implements AsyncDisposable {
   }
 
   /** Returns live data to what it was before restore `run`. */
-  rollback(run: string, options: Pick<RunRestoreOptions, "confirmedLive" | "signal" | "verify">): Promise<RunOutcome<RestoreResult>> {
+  rollback(
+    run: string,
+    options: Pick<RunRestoreOptions, "confirmedLive" | "signal" | "verify">,
+  ): Promise<RunOutcome<RestoreResult>> {
     return rollbackRestore(this.session, run, options);
   }
 
   /** Mends one target: rebuilds its index when needed, marks what is unreadable so that the next backup stores it again. */
-  repair(target: string, options: { readonly index: boolean; readonly readData: boolean; readonly signal: AbortSignal }): Promise<RunOutcome<RepairReport>> {
+  repair(
+    target: string,
+    options: { readonly index: boolean; readonly readData: boolean; readonly signal: AbortSignal },
+  ): Promise<RunOutcome<RepairReport>> {
     return performRun(this.session, { kind: "repair", subject: target, targets: [target] }, options.signal, async (context) => {
       const store = await this.session.store(target);
       const result = await store.repair({ ...options, onProgress: context.onProgress });
@@ -127,7 +156,16 @@ export class Holdfast implements AsyncDisposable {
   async keySlots(target: string): Promise<KeySlots> {
     const { keySlots } = await this.session.store(target);
     if (keySlots === undefined) throw new HoldfastError("unsupported", `Target ${target} is not encrypted and has no keys`);
-    return keySlots;
+    return {
+      ...keySlots,
+      newEpoch: async (signal) => {
+        const epoch = await keySlots.newEpoch(signal);
+        // Opened anew: what is written from now on uses the new key, and a target rolled back behind it is noticed.
+        await this.session.close(target);
+        await this.session.store(target);
+        return epoch;
+      },
+    };
   }
 
   /** The ways into a target that the configuration declares now, the current one first. */
@@ -158,7 +196,16 @@ export class Holdfast implements AsyncDisposable {
       });
     }
     for (const { target, error } of closed)
-      all.push({ target: target.name, error, snapshots: 0, storedBytes: 0, objects: 0, freeBytes: undefined, sourceBytes: 0, totalSourceBytes: 0 });
+      all.push({
+        target: target.name,
+        error,
+        snapshots: 0,
+        storedBytes: 0,
+        objects: 0,
+        freeBytes: undefined,
+        sourceBytes: 0,
+        totalSourceBytes: 0,
+      });
     return all;
   }
 
@@ -173,7 +220,9 @@ export class Holdfast implements AsyncDisposable {
   logs(run: string | undefined, query: LogQuery = {}): LogRecord[] {
     const record = run === undefined ? undefined : this.session.state.run(run);
     if (run !== undefined && record === undefined)
-      throw new HoldfastError("name_unknown", `There is no run ${run}, or it is not unique`, { hint: "`holdfast runs` lists them." });
+      throw new HoldfastError("name_unknown", `There is no run ${run}, or it is not unique`, {
+        hint: "`holdfast runs` lists them.",
+      });
     return this.session.state.logs(record?.id, query);
   }
 

@@ -8,17 +8,17 @@ const RUNS = 1000;
 /** Looks at every target of the configuration and at the state. Never rejects for a target: what is wrong is in the result. */
 export async function observe(session: Session, signal?: AbortSignal): Promise<Observed> {
   const targets = new Map<string, ObservedTarget>();
-  await Promise.all([...session.config.targets.keys()].map(async (name) => targets.set(name, await observeTarget(session, name, signal))));
-  const runs = session.state.runs({ limit: RUNS }).map(
-    (run): ObservedRun => ({
-      kind: run.kind,
-      subject: run.subject,
-      startedMs: run.startedMs,
-      endedMs: run.endedMs,
-      status: run.status,
-      targets: run.targets,
-    }),
+  await Promise.all(
+    [...session.config.targets.keys()].map(async (name) => targets.set(name, await observeTarget(session, name, signal))),
   );
+  const runs = session.state.runs({ limit: RUNS }).map((run): ObservedRun => ({
+    kind: run.kind,
+    subject: run.subject,
+    startedMs: run.startedMs,
+    endedMs: run.endedMs,
+    status: run.status,
+    targets: run.targets,
+  }));
   return {
     targets: new Map([...session.config.targets.keys()].map((name) => [name, targets.get(name) as ObservedTarget])),
     runs,
@@ -43,7 +43,12 @@ async function observeTarget(session: Session, name: string, signal: AbortSignal
     const code = error?.code;
     const repository = code === "repository_missing" ? "missing" : code === "repository_changed" ? "changed" : "unreadable";
     const reachable = code === undefined || !code.startsWith("target_");
-    return { ...nothing, reachable, repository, error: error === undefined ? undefined : `${error.message}${error.hint === undefined ? "" : ` (${error.hint})`}` };
+    return {
+      ...nothing,
+      reachable,
+      repository,
+      error: error === undefined ? undefined : `${error.message}${error.hint === undefined ? "" : ` (${error.hint})`}`,
+    };
   }
   try {
     const [snapshots, notes] = await Promise.all([store.snapshots({ signal }), store.observations(signal)]);
@@ -60,7 +65,12 @@ async function observeTarget(session: Session, name: string, signal: AbortSignal
     };
   } catch (error) {
     signal?.throwIfAborted();
-    return { ...nothing, reachable: true, repository: "unreadable", error: error instanceof Error ? error.message : String(error) };
+    return {
+      ...nothing,
+      reachable: true,
+      repository: "unreadable",
+      error: error instanceof Error ? error.message : String(error),
+    };
   }
 }
 

@@ -53,7 +53,14 @@ export async function performRun<Result>(
   const run = asRunId(randomHex(random, 16));
   const startedMs = clock.now();
   const started = clock.monotonic();
-  session.state.startRun({ id: run, kind: description.kind, subject: description.subject, startedMs, reason: description.reason, targets: description.targets });
+  session.state.startRun({
+    id: run,
+    kind: description.kind,
+    subject: description.subject,
+    startedMs,
+    reason: description.reason,
+    targets: description.targets,
+  });
   listener({ type: "started", run, kind: description.kind, subject: description.subject, time: startedMs });
   const context: RunContext = {
     run,

@@ -187,7 +187,10 @@ export class Session implements AsyncDisposable {
       try {
         return await this.#unlock(target, format, options, ways);
       } catch (error) {
-        throw error instanceof HoldfastError && error.code === "repository_missing" ? missing() : error;
+        if (!(error instanceof HoldfastError)) throw error;
+        if (pinned && error.code === "target_unreachable" && error.data?.["path"] === target.path)
+          throw changed(target, "its folder does not exist any more");
+        throw error.code === "repository_missing" ? missing() : error;
       }
     });
     try {
@@ -214,6 +217,13 @@ export class Session implements AsyncDisposable {
       this.#openedByPrevious.add(target.name);
       return store;
     }
+  }
+
+  /** Closes one store; the next use opens it anew, and pins what it is then. */
+  async close(name: string): Promise<void> {
+    const store = this.#stores.get(name);
+    this.#stores.delete(name);
+    await (await store?.catch(() => undefined))?.[Symbol.asyncDispose]();
   }
 
   /** Runs `act` with access to the target, which is released when `act` fails; the store owns it afterwards. */

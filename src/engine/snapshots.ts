@@ -42,12 +42,15 @@ export async function listAllSnapshots(session: Session, filter: SnapshotFilter,
       else row.targets.push(store.name);
     }
   }
-  const matching = [...rows.values()].filter(({ info }) => matches(session, info, filter)).sort((a, b) => a.info.timeMs - b.info.timeMs);
+  const matching = [...rows.values()]
+    .filter(({ info }) => matches(session, info, filter))
+    .sort((a, b) => a.info.timeMs - b.info.timeMs);
   return { snapshots: filter.limit === undefined ? matching : matching.slice(-filter.limit), closed, damaged };
 }
 
 function matches(session: Session, info: SnapshotInfo, filter: SnapshotFilter): boolean {
-  const names = filter.job === undefined ? undefined : new Set([filter.job, ...(session.config.jobs.get(filter.job)?.formerly ?? [])]);
+  const names =
+    filter.job === undefined ? undefined : new Set([filter.job, ...(session.config.jobs.get(filter.job)?.formerly ?? [])]);
   return (
     (names === undefined || names.has(info.job)) &&
     (filter.source === undefined || info.source === filter.source) &&
@@ -77,7 +80,9 @@ export async function selectSnapshot(
 
 function latest(session: Session, rows: readonly SnapshotRow[], selector: SnapshotSelector): SnapshotRow {
   // A safety copy holds what a restore was about to change: it is only ever meant by its id.
-  const before = rows.filter(({ info }) => (selector.atMs === undefined || info.timeMs <= selector.atMs) && !info.tags.includes(PRE_RESTORE_TAG));
+  const before = rows.filter(
+    ({ info }) => (selector.atMs === undefined || info.timeMs <= selector.atMs) && !info.tags.includes(PRE_RESTORE_TAG),
+  );
   const own = before.filter(({ info }) => selector.host !== undefined || info.host === session.config.host);
   const newest = own.at(-1);
   if (newest === undefined)
@@ -98,9 +103,13 @@ function latest(session: Session, rows: readonly SnapshotRow[], selector: Snapsh
 
 function byPrefix(rows: readonly SnapshotRow[], prefix: string, closed: readonly ClosedStore[]): SnapshotRow {
   if (!/^[0-9a-f]{1,32}$/.test(prefix))
-    throw new HoldfastError("usage", `${JSON.stringify(prefix)} is not a snapshot: an id is a hex string, any unique prefix of it, or latest`, {
-      hint: "`holdfast snapshots` lists the ids.",
-    });
+    throw new HoldfastError(
+      "usage",
+      `${JSON.stringify(prefix)} is not a snapshot: an id is a hex string, any unique prefix of it, or latest`,
+      {
+        hint: "`holdfast snapshots` lists the ids.",
+      },
+    );
   const fitting = rows.filter(({ info }) => info.id.startsWith(prefix));
   const [only] = fitting;
   if (only === undefined)

@@ -106,7 +106,9 @@ export interface WriteRequest {
 }
 
 /** What became of a write on one store. */
-export type WriteResult = { readonly store: string; readonly snapshot: SnapshotInfo } | { readonly store: string; readonly error: HoldfastError };
+export type WriteResult =
+  | { readonly store: string; readonly snapshot: SnapshotInfo }
+  | { readonly store: string; readonly error: HoldfastError };
 
 /** One entry of a snapshot as a reader gives it. */
 export interface SnapshotEntry {
@@ -265,7 +267,11 @@ export interface KeySlots {
   /** A new master key for everything written from now on. */
   newEpoch(signal?: AbortSignal): Promise<number>;
   /** One printable page. `where` says where the target is. */
-  recoveryKit(options: { readonly slot?: string | undefined; readonly where: string; readonly signal?: AbortSignal | undefined }): Promise<string>;
+  recoveryKit(options: {
+    readonly slot?: string | undefined;
+    readonly where: string;
+    readonly signal?: AbortSignal | undefined;
+  }): Promise<string>;
 }
 
 /** A change to what is said of a snapshot. */
@@ -307,7 +313,12 @@ export interface Format {
   /** Rejects with `repository_missing` or `key_wrong`. The first of `unlockings` that fits opens it. */
   open(options: StoreOptions, unlockings: readonly Unlocking[]): Promise<Store>;
   /** Makes an empty one. `kin` are stores of the same configuration, whose lineage is shared. */
-  create(options: StoreOptions, unlocking: Unlocking | undefined, kdf: KdfChoice | undefined, kin: readonly Store[]): Promise<Store>;
+  create(
+    options: StoreOptions,
+    unlocking: Unlocking | undefined,
+    kdf: KdfChoice | undefined,
+    kin: readonly Store[],
+  ): Promise<Store>;
   /** Writes one entry stream to stores of this format; one outcome a store, in their order. */
   write(stores: readonly Store[], request: WriteRequest): Promise<WriteResult[]>;
 }
@@ -344,10 +355,18 @@ export interface Store extends AsyncDisposable {
   notePolicy(job: string, policy: unknown, signal?: AbortSignal): Promise<void>;
 
   /** Notes the result of a verification of a job's snapshots. */
-  noteVerification(jobs: readonly string[], snapshots: readonly SnapshotId[], report: VerifyReport, signal?: AbortSignal): Promise<void>;
+  noteVerification(
+    jobs: readonly string[],
+    snapshots: readonly SnapshotId[],
+    report: VerifyReport,
+    signal?: AbortSignal,
+  ): Promise<void>;
 
   /** All snapshots that are not deleted, oldest first, with their annotations applied. A damaged one is reported through `onDamaged`. */
-  snapshots(options?: { readonly signal?: AbortSignal; readonly onDamaged?: (id: string, error: HoldfastError) => void }): Promise<SnapshotInfo[]>;
+  snapshots(options?: {
+    readonly signal?: AbortSignal;
+    readonly onDamaged?: (id: string, error: HoldfastError) => void;
+  }): Promise<SnapshotInfo[]>;
 
   /** One entry by its path, or undefined. */
   lookup(snapshot: SnapshotInfo, path: Uint8Array, signal?: AbortSignal): Promise<SnapshotEntry | undefined>;
@@ -380,5 +399,7 @@ export interface Store extends AsyncDisposable {
   space(signal?: AbortSignal): Promise<TargetCapacity | undefined>;
 
   /** What the store takes, counted object by object. */
-  capacity(signal?: AbortSignal): Promise<{ readonly storedBytes: number; readonly objects: number; readonly freeBytes: number | undefined }>;
+  capacity(
+    signal?: AbortSignal,
+  ): Promise<{ readonly storedBytes: number; readonly objects: number; readonly freeBytes: number | undefined }>;
 }

@@ -20,7 +20,10 @@ export interface Log {
 
 export function createLog(options: LogOptions): Log {
   const destination = { write: options.format === "json" ? options.write : (line: string) => options.write(textLine(line)) };
-  const logger: Logger = pino({ level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } }, destination);
+  const logger: Logger = pino(
+    { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } },
+    destination,
+  );
   const at =
     (level: "debug" | "info" | "warn" | "error") =>
     (text: string, fields: LogFields = {}): void =>
@@ -32,8 +35,13 @@ export function createLog(options: LogOptions): Log {
 function textLine(json: string): string {
   const { level, time, msg, ...fields } = JSON.parse(json) as Record<string, unknown>;
   const moment = String(time).replace("T", " ").slice(0, 19);
-  const extras = Object.entries(fields).map(([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`);
+  const extras = Object.entries(fields).map(
+    ([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`,
+  );
   // oxlint-disable-next-line no-control-regex
-  const text = `${String(msg)}${extras.join("")}`.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  const text = `${String(msg)}${extras.join("")}`.replace(
+    /[\u0000-\u001f\u007f-\u009f]/g,
+    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
   return `${moment}Z ${String(level).toUpperCase().padEnd(5)} ${text}\n`;
 }

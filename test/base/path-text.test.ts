@@ -4,9 +4,15 @@ import { pathBytes, pathText } from "../../src/base/path-text.ts";
 
 test("any bytes survive being shown and typed again", () => {
   fc.assert(
-    fc.property(fc.oneof(fc.uint8Array({ maxLength: 40 }), fc.string({ unit: "grapheme" }).map((text) => Buffer.from(text))), (bytes) => {
-      expect(Buffer.from(pathBytes(pathText(bytes)))).toEqual(Buffer.from(bytes));
-    }),
+    fc.property(
+      fc.oneof(
+        fc.uint8Array({ maxLength: 40 }),
+        fc.string({ unit: "grapheme" }).map((text) => Buffer.from(text)),
+      ),
+      (bytes) => {
+        expect(Buffer.from(pathBytes(pathText(bytes)))).toEqual(Buffer.from(bytes));
+      },
+    ),
   );
 });
 

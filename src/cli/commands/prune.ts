@@ -86,7 +86,8 @@ export async function prune(context: Context, jobName: string | undefined, flags
         report: outcome.result,
       });
     else {
-      if (!context.quiet && outcome.result !== undefined) await context.print(pruneSummary(store.name, outcome.result, dryRun));
+      if (!context.quiet && outcome.result !== undefined)
+        await context.print(pruneSummary(store.name, outcome.result, dryRun, flags.immediate === true));
       await reportOutcome(context, `The prune of target ${store.name}`, outcome);
     }
     code = Math.max(code, exitCodeOf(outcome));
@@ -221,14 +222,14 @@ function removalJson({ job, remove }: Removal): Record<string, unknown>[] {
   }));
 }
 
-function pruneSummary(target: string, report: PruneReport, dryRun: boolean): string {
+function pruneSummary(target: string, report: PruneReport, dryRun: boolean, immediate: boolean): string {
   const would = dryRun ? "would be " : "";
   const unneeded = Math.max(0, report.bytesBefore - report.liveBytes);
   const steps = [
     ...(report.packsDeleted > 0 ? [`${plural(report.packsDeleted, "pack")} (${size(report.bytesDeleted)}) ${would}deleted`] : []),
     ...(report.packsCondemned > 0
       ? [
-          `${plural(report.packsCondemned, "pack")} (${size(report.bytesCondemned)}) ${would}condemned, to be deleted after the grace time`,
+          `${plural(report.packsCondemned, "pack")} (${size(report.bytesCondemned)}) ${would}condemned${immediate ? " on the way" : ", to be deleted after the grace time"}`,
         ]
       : []),
     ...(report.packsRepacked > 0

@@ -13,24 +13,30 @@ export interface RunPruneOptions {
 /** Frees the space of what no snapshot on a target needs, as a recorded run. */
 export async function runPrune(session: Session, target: string, options: RunPruneOptions): Promise<RunOutcome<PruneReport>> {
   const { maintenance } = session.config;
-  return await performRun(session, { kind: "prune", subject: target, reason: options.reason, targets: [target] }, options.signal, async (context) => {
-    const store = await session.store(target);
-    const result = await store.prune({
-      dryRun: options.dryRun,
-      immediate: options.immediate,
-      graceMs: maintenance.graceMs,
-      maxUnused: maintenance.maxUnused,
-      compression: compressionFor(session, target),
-      onProgress: context.onProgress,
-      signal: context.signal,
-    });
-    for (const note of result.notes) context.onMessage("info", `${target}: ${note}`);
-    return { status: "success", result, statistics: { ...result } };
-  });
+  return await performRun(
+    session,
+    { kind: "prune", subject: target, reason: options.reason, targets: [target] },
+    options.signal,
+    async (context) => {
+      const store = await session.store(target);
+      const result = await store.prune({
+        dryRun: options.dryRun,
+        immediate: options.immediate,
+        graceMs: maintenance.graceMs,
+        maxUnused: maintenance.maxUnused,
+        compression: compressionFor(session, target),
+        onProgress: context.onProgress,
+        signal: context.signal,
+      });
+      for (const note of result.notes) context.onMessage("info", `${target}: ${note}`);
+      return { status: "success", result, statistics: { ...result } };
+    },
+  );
 }
 
 /** What is written anew is compressed like the first job that uses the target. */
 function compressionFor(session: Session, target: string): { type: "none" | "zstd" | "gzip"; level: number } {
-  for (const job of session.config.jobs.values()) if (job.targets.some((one) => one.target.name === target)) return job.compression;
+  for (const job of session.config.jobs.values())
+    if (job.targets.some((one) => one.target.name === target)) return job.compression;
   return { type: "zstd", level: 3 };
 }

@@ -57,7 +57,7 @@ export class ReportBuilder {
   problem(path: string, error: HoldfastError): void {
     this.#problemCount++;
     if (this.#problems.length >= MAX_LISTED) return;
-    this.#problems.push({ path: shownPath(this.#request, path), code: error.code, message: error.message });
+    this.#problems.push({ path: shownPath(this.#request, path), code: error.code, message: error.message, hint: error.hint });
   }
 
   /** An entry inside a folder that could not be made; the folder was reported. */

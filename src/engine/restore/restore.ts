@@ -77,7 +77,9 @@ export interface RestoreProblem {
   /** Live path for people. */
   readonly path: string;
   readonly code: ErrorCode;
+  /** Names the path already. */
   readonly message: string;
+  readonly hint: string | undefined;
 }
 
 /** Metadata that could not be set: the entry is there, but not exactly as it was. */

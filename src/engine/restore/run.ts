@@ -45,7 +45,11 @@ export async function planRestoreRun(
   each?: (actions: readonly RestoreAction[]) => void,
 ): Promise<{ readonly snapshot: SnapshotInfo; readonly target: string; readonly summary: PlanSummary }> {
   const { info, store } = await selectSnapshot(session, options.selector, options.signal);
-  const summary = await summarisePlan(requestFor(session, store, info, { ...options, confirmedLive: true }), options.signal, each);
+  const summary = await summarisePlan(
+    requestFor(session, store, info, { ...options, confirmedLive: true }),
+    options.signal,
+    each,
+  );
   return { snapshot: info, target: store.name, summary };
 }
 
@@ -60,16 +64,28 @@ export async function runRestore(session: Session, options: RunRestoreOptions): 
   const subject = `${info.id.slice(0, 8)} (${info.job} / ${info.source})`;
   return await performRun(session, { kind: "restore", subject, targets: [store.name] }, options.signal, async (context) => {
     const live = options.to === "in-place" || (options.to !== undefined && options.to.folder === "/");
-    const safety = live && options.safetySnapshot && options.confirmedLive ? await takeSafetySnapshot(session, store, info, request, context) : undefined;
+    const safety =
+      live && options.safetySnapshot && options.confirmedLive
+        ? await takeSafetySnapshot(session, store, info, request, context)
+        : undefined;
     const report = await performRestore(request, {
       verifyFirst: options.verifyFirst,
       verify: options.verify,
       onProgress: context.onProgress,
       signal: context.signal,
     });
-    for (const { path, message } of report.problems) context.onMessage("error", `${path}: ${message}`);
-    if (report.problemCount > report.problems.length) context.onMessage("error", `and ${report.problemCount - report.problems.length} more problems`);
-    if (report.lossCount > 0) context.onMessage("warn", `${report.lossCount} properties could not be set, the first: ${report.losses[0]?.what} of ${report.losses[0]?.path} (${report.losses[0]?.reason})`);
+    for (const { path, message, hint } of report.problems)
+      context.onMessage(
+        "error",
+        `${message.includes(path) ? "" : `${path}: `}${message}${hint === undefined ? "" : ` (${hint})`}`,
+      );
+    if (report.problemCount > report.problems.length)
+      context.onMessage("error", `and ${report.problemCount - report.problems.length} more problems`);
+    if (report.lossCount > 0)
+      context.onMessage(
+        "warn",
+        `${report.lossCount} properties could not be set, the first: ${report.losses[0]?.what} of ${report.losses[0]?.path} (${report.losses[0]?.reason})`,
+      );
     const scope = pathText(request.path);
     return {
       status: report.status,
@@ -96,7 +112,11 @@ export async function runRestore(session: Session, options: RunRestoreOptions): 
  * Returns live data to what it was before a restore: everything in its scope becomes as the safety snapshot has it, and
  * what was not there before is removed. Takes a safety snapshot of its own first.
  */
-export async function rollbackRestore(session: Session, runId: string, options: Pick<RunRestoreOptions, "confirmedLive" | "signal" | "verify">): Promise<RunOutcome<RestoreResult>> {
+export async function rollbackRestore(
+  session: Session,
+  runId: string,
+  options: Pick<RunRestoreOptions, "confirmedLive" | "signal" | "verify">,
+): Promise<RunOutcome<RestoreResult>> {
   const run = session.state.run(runId);
   if (run === undefined || run.kind !== "restore")
     throw new HoldfastError("name_unknown", `There is no restore ${runId}`, {
@@ -143,7 +163,8 @@ function requestFor(session: Session, store: Store, snapshot: SnapshotInfo, opti
 /** The paths a files snapshot was taken of: as it says itself, or as the configuration does. */
 function rootsOf(session: Session, snapshot: SnapshotInfo): readonly Uint8Array[] | undefined {
   const noted: unknown = snapshot.facts["roots"];
-  if (Array.isArray(noted) && noted.every((path) => typeof path === "string")) return noted.map((path: string) => pathBytes(path));
+  if (Array.isArray(noted) && noted.every((path) => typeof path === "string"))
+    return noted.map((path: string) => pathBytes(path));
   const source = session.config.sources.get(snapshot.source);
   return source?.type === "files" ? source.paths.map((path) => Buffer.from(path)) : undefined;
 }
@@ -158,13 +179,19 @@ async function takeSafetySnapshot(
 ): Promise<SnapshotInfo | undefined> {
   const scope = pathText(request.path) === "/" ? request.roots : [request.path];
   if (scope === undefined)
-    throw new HoldfastError("restore_refused", `It is not known which folders snapshot ${snapshot.id.slice(0, 8)} was taken of, so no safety snapshot of them can be taken`, {
-      hint: "Name a path (SNAPSHOT:/path), restore to another folder with --to, or give --no-safety-snapshot.",
-    });
+    throw new HoldfastError(
+      "restore_refused",
+      `It is not known which folders snapshot ${snapshot.id.slice(0, 8)} was taken of, so no safety snapshot of them can be taken`,
+      {
+        hint: "Name a path (SNAPSHOT:/path), restore to another folder with --to, or give --no-safety-snapshot.",
+      },
+    );
   const paths = scope.map((path) => Buffer.from(path)).filter(exists);
   if (paths.length === 0) return undefined;
   context.onMessage("info", `taking a safety snapshot of ${paths.map((path) => pathText(path)).join(", ")} first`);
-  const [result] = await (await formatOf(store.format)).write([store], {
+  const [result] = await (
+    await formatOf(store.format)
+  ).write([store], {
     run: context.run,
     host: session.config.host,
     job: snapshot.job,
@@ -204,9 +231,13 @@ async function takeSafetySnapshot(
       cause: result?.error,
     });
   if (result.snapshot.unreadableCount > 0)
-    throw new HoldfastError("restore_refused", `The safety snapshot is incomplete: ${result.snapshot.unreadableCount} entries could not be read, the first ${result.snapshot.unreadable[0]?.path}`, {
-      hint: "Nothing was restored. Run as a user that may read them, or give --no-safety-snapshot.",
-    });
+    throw new HoldfastError(
+      "restore_refused",
+      `The safety snapshot is incomplete: ${result.snapshot.unreadableCount} entries could not be read, the first ${result.snapshot.unreadable[0]?.path}`,
+      {
+        hint: "Nothing was restored. Run as a user that may read them, or give --no-safety-snapshot.",
+      },
+    );
   return result.snapshot;
 }
 

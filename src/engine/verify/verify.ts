@@ -23,21 +23,33 @@ export type TargetReports = readonly { readonly target: string; readonly report:
 export async function runVerify(session: Session, options: RunVerifyOptions): Promise<RunOutcome<TargetReports>> {
   const targets = options.targets ?? [...session.config.targets.keys()];
   const subject = options.jobs?.[0] ?? targets.join(", ");
-  return await performRun(session, { kind: "verify", subject, reason: options.reason, targets }, options.signal, async (context) => {
-    const reports: { target: string; report: VerifyReport }[] = [];
-    let error: HoldfastError | undefined;
-    for (const target of targets) {
-      const report = await verifySnapshots(session, target, options.jobs, options.snapshots, options.readData, context);
-      reports.push({ target, report });
-      error ??= report.error;
-    }
-    return {
-      status: error === undefined ? "success" : "failed",
-      error,
-      result: reports,
-      statistics: { targets: reports.map(({ target, report }) => ({ target, ok: report.ok, bytesRead: report.bytesRead, damage: report.damage.length })) },
-    };
-  });
+  return await performRun(
+    session,
+    { kind: "verify", subject, reason: options.reason, targets },
+    options.signal,
+    async (context) => {
+      const reports: { target: string; report: VerifyReport }[] = [];
+      let error: HoldfastError | undefined;
+      for (const target of targets) {
+        const report = await verifySnapshots(session, target, options.jobs, options.snapshots, options.readData, context);
+        reports.push({ target, report });
+        error ??= report.error;
+      }
+      return {
+        status: error === undefined ? "success" : "failed",
+        error,
+        result: reports,
+        statistics: {
+          targets: reports.map(({ target, report }) => ({
+            target,
+            ok: report.ok,
+            bytesRead: report.bytesRead,
+            damage: report.damage.length,
+          })),
+        },
+      };
+    },
+  );
 }
 
 /** Verifies snapshots on one target, keeps the result there as a note, and turns damage into an error that names it. */
@@ -54,7 +66,9 @@ export async function verifySnapshots(
   for (const damage of report.damage) context.onMessage("error", `${target}: ${damage.kind} ${damage.id}: ${damage.message}`);
   const concerned = jobs ?? [
     ...new Set(
-      (await store.snapshots({ signal: context.signal })).filter(({ id }) => snapshots.length === 0 || snapshots.includes(id)).map(({ job }) => job),
+      (await store.snapshots({ signal: context.signal }))
+        .filter(({ id }) => snapshots.length === 0 || snapshots.includes(id))
+        .map(({ job }) => job),
     ),
   ];
   try {
@@ -62,7 +76,10 @@ export async function verifySnapshots(
   } catch (error) {
     context.signal.throwIfAborted();
     // A target that cannot be written to can still be verified; only the plan will not know of it.
-    context.onMessage("warn", `${target}: the result could not be noted there: ${error instanceof Error ? error.message : String(error)}`);
+    context.onMessage(
+      "warn",
+      `${target}: the result could not be noted there: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
   if (report.ok) return { ...report, error: undefined };
   const error = new HoldfastError("verify_failed", `Target ${target} has ${report.damage.length} damaged objects`, {

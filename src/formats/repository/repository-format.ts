@@ -70,9 +70,13 @@ export const repositoryFormat: Format = {
       groups.set(lineage, [...(groups.get(lineage) ?? []), store]);
     }
     if (groups.size > 1 && request.stream.kind !== "files")
-      throw new HoldfastError("unsupported", "A source that can be read only once cannot go to repositories of different lineages", {
-        hint: "Its targets were created by different configurations. Give each its own job.",
-      });
+      throw new HoldfastError(
+        "unsupported",
+        "A source that can be read only once cannot go to repositories of different lineages",
+        {
+          hint: "Its targets were created by different configurations. Give each its own job.",
+        },
+      );
     const results = new Map<string, WriteResult>();
     for (const group of groups.values()) for (const result of await writeGroup(group, request)) results.set(result.store, result);
     return stores.map((store) => results.get(store.name) as WriteResult);
@@ -135,9 +139,14 @@ export class RepositoryStore implements Store {
     await this.repository.loadIndex(() => undefined, signal);
   }
 
-  async snapshots(options: { readonly signal?: AbortSignal; readonly onDamaged?: (id: string, error: HoldfastError) => void } = {}): Promise<SnapshotInfo[]> {
+  async snapshots(
+    options: { readonly signal?: AbortSignal; readonly onDamaged?: (id: string, error: HoldfastError) => void } = {},
+  ): Promise<SnapshotInfo[]> {
     const stored = await listSnapshots(this.repository, { onDamaged: () => undefined, ...options });
-    return stored.map(({ object: _, ...info }) => info);
+    return stored.map((one) => {
+      const { object: _, ...info } = one;
+      return info;
+    });
   }
 
   async lookup(snapshot: SnapshotInfo, path: Uint8Array, signal?: AbortSignal): Promise<SnapshotEntry | undefined> {
@@ -157,7 +166,10 @@ export class RepositoryStore implements Store {
     return this.#reader.content(signal);
   }
 
-  async delete(snapshots: readonly SnapshotInfo[], options: { readonly reason: string; readonly signal?: AbortSignal }): Promise<void> {
+  async delete(
+    snapshots: readonly SnapshotInfo[],
+    options: { readonly reason: string; readonly signal?: AbortSignal },
+  ): Promise<void> {
     await deleteSnapshots(
       this.repository,
       snapshots.map(({ id }) => id),
@@ -182,7 +194,8 @@ export class RepositoryStore implements Store {
         else if (kind === "retention" && typeof job === "string") policies.set(job, { timeMs, policy: rules });
       } else if (note.type === "verification") {
         const jobs: unknown = note.details["jobs"];
-        if (Array.isArray(jobs)) for (const job of jobs) if (typeof job === "string") verifications.set(job, { timeMs, ok: note.result === "ok" });
+        if (Array.isArray(jobs))
+          for (const job of jobs) if (typeof job === "string") verifications.set(job, { timeMs, ok: note.result === "ok" });
       }
     }
     return { verifications, policies, lastPruneMs, clockSkewMs: undefined };
@@ -192,7 +205,12 @@ export class RepositoryStore implements Store {
     await putPolicyNote(this.repository, { kind: "retention", job, rules: policy }, signal);
   }
 
-  async noteVerification(jobs: readonly string[], snapshots: readonly SnapshotId[], report: VerifyReport, signal?: AbortSignal): Promise<void> {
+  async noteVerification(
+    jobs: readonly string[],
+    snapshots: readonly SnapshotId[],
+    report: VerifyReport,
+    signal?: AbortSignal,
+  ): Promise<void> {
     const details = {
       jobs,
       checks: report.checks,
@@ -200,7 +218,11 @@ export class RepositoryStore implements Store {
       damageCount: report.damage.length,
       bytesRead: report.bytesRead,
     };
-    await putVerificationNote(this.repository, { snapshots, level: report.level, result: report.ok ? "ok" : "damaged", details }, signal);
+    await putVerificationNote(
+      this.repository,
+      { snapshots, level: report.level, result: report.ok ? "ok" : "damaged", details },
+      signal,
+    );
   }
 
   async verify(options: VerifyOptions): Promise<VerifyReport> {
@@ -238,7 +260,11 @@ export class RepositoryStore implements Store {
       },
       async add(unlocking, kdf, label, signal) {
         const { addSlot } = await import("./keyslots/keyslots.ts");
-        return await addSlot(repository, unlocking, { kdf: unlocking.kind === "keyfile" ? KEYFILE_KDF : (kdf ?? DEFAULT_PASSWORD_KDF), label, signal });
+        return await addSlot(repository, unlocking, {
+          kdf: unlocking.kind === "keyfile" ? KEYFILE_KDF : (kdf ?? DEFAULT_PASSWORD_KDF),
+          label,
+          signal,
+        });
       },
       async remove(id, proof, signal) {
         const { removeSlot } = await import("./keyslots/keyslots.ts");
@@ -262,7 +288,11 @@ export class RepositoryStore implements Store {
   async capacity(signal?: AbortSignal): Promise<{ storedBytes: number; objects: number; freeBytes: number | undefined }> {
     const stats = await this.repository.target.list("", { signal });
     const space = await this.repository.target.capacity({ signal });
-    return { storedBytes: stats.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0), objects: stats.length, freeBytes: space?.freeBytes };
+    return {
+      storedBytes: stats.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      objects: stats.length,
+      freeBytes: space?.freeBytes,
+    };
   }
 
   async #read(signal?: AbortSignal): Promise<SnapshotReader> {
