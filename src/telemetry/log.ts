@@ -38,8 +38,8 @@ function textLine(json: string): string {
   const extras = Object.entries(fields).map(
     ([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`,
   );
-  // oxlint-disable-next-line no-control-regex
   const text = `${String(msg)}${extras.join("")}`.replace(
+    // oxlint-disable-next-line no-control-regex
     /[\u0000-\u001f\u007f-\u009f]/g,
     (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
   );
