@@ -265,7 +265,7 @@ export interface Pbkdf2 {
    */
   iterations?: number;
   /**
-   * Length of the random salt in bytes. Not used in this version: a salt has 32.
+   * Length of the random salt in bytes.
    */
   saltLength?: number;
 }

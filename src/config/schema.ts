@@ -274,7 +274,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
         function: { description: "Chooses this function.", const: "pbkdf2" },
         iterations: { description: "Iterations.", type: "integer", minimum: 100000, maximum: 10000000, default: 600000 },
         saltLength: {
-          description: "Length of the random salt in bytes. Not used in this version: a salt has 32.",
+          description: "Length of the random salt in bytes.",
           type: "integer",
           minimum: 16,
           maximum: 64,

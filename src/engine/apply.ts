@@ -12,6 +12,7 @@ import {
   type RetentionAction,
   type VerifyAction,
 } from "../plan/plan.ts";
+import { evaluateObjectives } from "../plan/objectives.ts";
 import { collectSlots } from "../scheduler/schedule.ts";
 import { backupJob, type BackupResult } from "./backup/backup.ts";
 import { observe } from "./observe.ts";
@@ -29,13 +30,21 @@ export interface PlanRequest {
 export async function planNow(session: Session, request: PlanRequest = {}): Promise<Plan> {
   const observed = await observe(session, request.signal);
   const nowMs = session.surroundings.clock.now();
-  return makePlan(session.config, observed, {
+  const plan = makePlan(session.config, observed, {
     nowMs,
     slots: collectSlots(session.config, nowMs),
     approved: request.approve ?? [],
     allowRecreate: request.allowRecreate ?? false,
     impatient: request.impatient ?? false,
   });
+  const missed = evaluateObjectives(session.config, observed, nowMs).filter(({ met }) => !met);
+  const notes = missed.map(({ job, objective, reason }) => ({
+    level: "warning" as const,
+    job,
+    target: undefined,
+    text: `job ${job} misses its objective ${objective}: ${reason}`,
+  }));
+  return { ...plan, notes: [...plan.notes, ...notes] };
 }
 
 /** What became of one action. `held` and `skipped` say why nothing was done. */

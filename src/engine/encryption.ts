@@ -50,7 +50,7 @@ export function kdfChoice(encryption: EncryptionConfig): KdfChoice | undefined {
     case "scrypt":
       return { function: "scrypt", logN: keyDerivation.logN, r: keyDerivation.blockSize, p: keyDerivation.parallelism };
     case "pbkdf2":
-      return { function: "pbkdf2", hash: "sha512", iterations: keyDerivation.iterations };
+      return { function: "pbkdf2", hash: "sha512", iterations: keyDerivation.iterations, saltBytes: keyDerivation.saltLength };
   }
 }
 

@@ -333,7 +333,7 @@ export interface Unlocking {
 export type KdfChoice =
   | { readonly function: "argon2id"; readonly memoryKiB: number; readonly passes: number; readonly parallelism: number }
   | { readonly function: "scrypt"; readonly logN: number; readonly r: number; readonly p: number }
-  | { readonly function: "pbkdf2"; readonly hash: "sha512"; readonly iterations: number };
+  | { readonly function: "pbkdf2"; readonly hash: "sha512"; readonly iterations: number; readonly saltBytes?: number };
 
 /** A format opened on one target. Disposing releases the target and threads; nothing on the target depends on it. */
 export interface Store extends AsyncDisposable {

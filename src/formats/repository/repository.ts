@@ -20,7 +20,16 @@ import {
   type Keyring,
 } from "./keys/keyring.ts";
 import { Sealer } from "./keys/sealer.ts";
-import { createSlot, openSlot, parseSlot, type KdfParameters } from "./keys/slot.ts";
+import {
+  createSlot,
+  KEYFILE_KDF,
+  kdfParameters,
+  openSlot,
+  parseSlot,
+  saltBytes,
+  SLOT_NONCE_BYTES,
+  type SlotDerivation,
+} from "./keys/slot.ts";
 import { decodeCondemned, type CondemnedObject } from "./objects/condemned-object.ts";
 import { decodeIndexObject, encodeIndexObject, type PackRecord } from "./objects/index-object.ts";
 import type { CommitBoundary } from "./write/commit-boundaries.ts";
@@ -149,7 +158,7 @@ export class Repository implements AsyncDisposable {
   static async create(
     options: RepositoryOptions,
     unlocking: Unlocking,
-    kdf: KdfParameters,
+    kdf: SlotDerivation,
     lineageSecret: Uint8Array | undefined,
     signal?: AbortSignal,
   ): Promise<Repository> {
@@ -165,10 +174,10 @@ export class Repository implements AsyncDisposable {
     const created = new Date(clock.now()).toISOString();
     const keyring = newKeyring({ master: random.bytes(32), lineageSecret: lineageSecret ?? random.bytes(32), created });
     const slotId = randomHex(random, 16);
-    const slot = await createSlot(root, unlocking.secret, unlocking.kind === "keyfile" ? { function: "keyfile" } : kdf, {
+    const slot = await createSlot(root, unlocking.secret, unlocking.kind === "keyfile" ? KEYFILE_KDF : kdfParameters(kdf), {
       id: slotId,
-      salt: random.bytes(32),
-      nonce: random.bytes(12),
+      salt: random.bytes(saltBytes(kdf)),
+      nonce: random.bytes(SLOT_NONCE_BYTES),
       label: `created on ${options.host}`,
       created,
       repositoryId: idBytes,

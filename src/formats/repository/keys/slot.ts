@@ -20,6 +20,20 @@ const MAX_LABEL_LENGTH = 256;
 const KEY_BYTES = 32;
 const TAG_BYTES = 16;
 
+/** How a new slot derives its key, and how long its salt is; the length is seen in the salt, not kept beside it. */
+export type SlotDerivation = KdfParameters & { readonly saltBytes?: number };
+
+/** The part of a derivation that a slot keeps. */
+export function kdfParameters(derivation: SlotDerivation): KdfParameters {
+  const { saltBytes: _, ...kdf } = derivation;
+  return kdf;
+}
+
+/** Bytes of the salt of a new slot. */
+export function saltBytes(derivation: SlotDerivation): number {
+  return derivation.saltBytes ?? SLOT_SALT_BYTES;
+}
+
 /** A key slot as it lies on the target: nothing in it is secret. */
 export interface Slot {
   /** 32 hex digits, and the last part of its name; the caller compares the two. */

@@ -9,9 +9,11 @@ import {
   MAX_SLOTS,
   openSlot,
   parseSlot,
+  kdfParameters,
+  saltBytes,
   SLOT_NONCE_BYTES,
-  SLOT_SALT_BYTES,
   type KdfParameters,
+  type SlotDerivation,
 } from "../keys/slot.ts";
 import { isoTime } from "../objects/json-object.ts";
 import { acquireMaintenance } from "../prune/maintenance.ts";
@@ -55,7 +57,7 @@ export async function listSlots(repository: Repository, signal?: AbortSignal): P
 export async function addSlot(
   repository: Repository,
   unlocking: Unlocking,
-  options: { readonly kdf: KdfParameters; readonly label: string; readonly signal?: AbortSignal | undefined },
+  options: { readonly kdf: SlotDerivation; readonly label: string; readonly signal?: AbortSignal | undefined },
 ): Promise<string> {
   const { signal } = options;
   const { random, clock } = repository.options;
@@ -70,14 +72,19 @@ export async function addSlot(
     );
   const id = randomHex(random, 16);
   const root = repository.keys.material.root;
-  const bytes = await createSlot(root, unlocking.secret, unlocking.kind === "keyfile" ? KEYFILE_KDF : options.kdf, {
-    id,
-    salt: random.bytes(SLOT_SALT_BYTES),
-    nonce: random.bytes(SLOT_NONCE_BYTES),
-    label: options.label,
-    created: isoTime(clock.now()),
-    repositoryId: Buffer.from(repository.id, "hex"),
-  });
+  const bytes = await createSlot(
+    root,
+    unlocking.secret,
+    unlocking.kind === "keyfile" ? KEYFILE_KDF : kdfParameters(options.kdf),
+    {
+      id,
+      salt: random.bytes(saltBytes(options.kdf)),
+      nonce: random.bytes(SLOT_NONCE_BYTES),
+      label: options.label,
+      created: isoTime(clock.now()),
+      repositoryId: Buffer.from(repository.id, "hex"),
+    },
+  );
   await repository.target.put(slotName(id), [bytes], { signal });
   if (await opens(repository, id, unlocking, signal)) return id;
   await repository.target.delete(slotName(id), { signal });
@@ -133,7 +140,7 @@ export async function rotateSlot(
   repository: Repository,
   oldId: string,
   unlocking: Unlocking,
-  options: { readonly kdf: KdfParameters; readonly label: string; readonly signal?: AbortSignal | undefined },
+  options: { readonly kdf: SlotDerivation; readonly label: string; readonly signal?: AbortSignal | undefined },
 ): Promise<string> {
   const id = await addSlot(repository, unlocking, options);
   await removeSlot(repository, oldId, unlocking, { signal: options.signal });
