@@ -38,6 +38,18 @@ export function pathBytes(text: string): Buffer {
   return Buffer.concat(parts);
 }
 
+/** The names of a raw path, without empty ones; views into it. */
+export function components(path: Uint8Array): Uint8Array[] {
+  const names: Uint8Array[] = [];
+  for (let start = 0; start < path.length;) {
+    const slash = path.indexOf(0x2f, start);
+    const end = slash < 0 ? path.length : slash;
+    if (end > start) names.push(path.subarray(start, end));
+    start = end + 1;
+  }
+  return names;
+}
+
 function hex(byte: number): string {
   return `\\x${byte.toString(16).padStart(2, "0")}`;
 }

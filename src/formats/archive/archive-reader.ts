@@ -1,3 +1,4 @@
+import { components } from "../../base/path-text.ts";
 import { createHash } from "node:crypto";
 import { HoldfastError } from "../../base/errors.ts";
 import { isHexId, type SnapshotId } from "../../base/ids.ts";
@@ -269,14 +270,3 @@ function* zeros(length: number): Generator<Uint8Array, void, undefined> {
 }
 
 const ZEROS = new Uint8Array(2 ** 18);
-
-function components(path: Uint8Array): Uint8Array[] {
-  const names: Uint8Array[] = [];
-  for (let start = 0; start < path.length;) {
-    const slash = path.indexOf(0x2f, start);
-    const end = slash < 0 ? path.length : slash;
-    if (end > start) names.push(path.subarray(start, end));
-    start = end + 1;
-  }
-  return names;
-}

@@ -1,8 +1,8 @@
 import { closeSync, readSync } from "node:fs";
 import { errnoOf, HoldfastError } from "../../base/errors.ts";
 import { pathText } from "../../base/path-text.ts";
-import { groupName, userName } from "../../posix/owners.ts";
-import { dataExtents, openFileForRead, readXattrs, sameStat, statOf, type FileStat } from "../../sources/files/read-file.ts";
+import { metaOf } from "../../sources/files/entry.ts";
+import { dataExtents, openFileForRead, readXattrs, sameStat, statOf } from "../../sources/files/read-file.ts";
 import type { Entry, Extent, SourceProblem } from "../../sources/source.ts";
 import type { ArchiveBuilder } from "./archive-builder.ts";
 import { dataLength } from "./entry-record.ts";
@@ -33,7 +33,7 @@ export async function readLiveFile(builder: ArchiveBuilder, entry: Entry, hooks:
     let { stat } = file;
     for (let attempt = 0; ; attempt++) {
       const extents = content.sparse ? holes(dataExtents(fd, stat.size), stat.size) : undefined;
-      writer = builder.file(entry, metaOf(entry, stat, fd), stat.size, extents);
+      writer = builder.file(entry, metaOf(stat, readXattrs(fd)), stat.size, extents);
       await readData(fd, writer, extents ?? [{ offset: 0, length: stat.size }], hooks);
       const after = statOf(fd);
       const whole = sameStat(stat, after) && writer.written === dataLength(stat.size, extents);
@@ -58,23 +58,6 @@ export async function readLiveFile(builder: ArchiveBuilder, entry: Entry, hooks:
 /** The extents of a file that has holes; undefined when it turns out to have none. */
 function holes(extents: readonly Extent[], size: number): readonly Extent[] | undefined {
   return dataLength(size, extents) === size ? undefined : extents;
-}
-
-function metaOf(entry: Entry, stat: FileStat, fd: number): Entry["meta"] {
-  return {
-    ...entry.meta,
-    mode: stat.mode & 0o7777,
-    uid: stat.uid,
-    gid: stat.gid,
-    user: userName(stat.uid),
-    group: groupName(stat.gid),
-    mtimeNs: stat.mtimeNs,
-    ctimeNs: stat.ctimeNs,
-    inode: stat.inode,
-    links: stat.links,
-    device: stat.device,
-    xattrs: readXattrs(fd),
-  };
 }
 
 async function readData(fd: number, writer: FileWriter, extents: readonly Extent[], hooks: LiveFileHooks): Promise<void> {

@@ -24,6 +24,7 @@ import {
   createSlot,
   KEYFILE_KDF,
   kdfParameters,
+  MAX_SLOTS,
   openSlot,
   parseSlot,
   saltBytes,
@@ -58,7 +59,6 @@ export interface RepositoryOptions {
 /** 32 MiB: large enough that a put's fixed cost vanishes, small enough that a few fit into memory. */
 export const DEFAULT_PACK_BYTES = 32 * 2 ** 20;
 const CONFIG_NAME = "holdfast.json";
-const MAX_SLOTS = 64;
 /** Objects fetched at a time. */
 const FETCHES = 16;
 

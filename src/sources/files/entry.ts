@@ -47,7 +47,8 @@ export function entryOf(name: Uint8Array, stat: PosixStat, xattrs: readonly Xatt
   }
 }
 
-function metaOf(stat: PosixStat, xattrs: readonly Xattr[]): EntryMeta {
+/** What a snapshot keeps of an entry, from what the kernel says of it. */
+export function metaOf(stat: PosixStat, xattrs: readonly Xattr[]): EntryMeta {
   return {
     mode: stat.mode & 0o7777,
     uid: stat.uid,

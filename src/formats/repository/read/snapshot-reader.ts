@@ -1,12 +1,13 @@
 import { isHexId } from "../../../base/ids.ts";
 import { HoldfastError } from "../../../base/errors.ts";
+import { components } from "../../../base/path-text.ts";
 import type { ContentFeed, SnapshotEntry, SnapshotInfo } from "../../format.ts";
 import type { Repository } from "../repository.ts";
 import { ChunkReader } from "./chunk-reader.ts";
 import { createContentFeed } from "./content-feed.ts";
 import { readFile } from "./file-reader.ts";
 import { fileContentOf, rootEntry, snapshotEntry, treeOf } from "./snapshot-entry.ts";
-import { components, TreeReader } from "./tree-reader.ts";
+import { TreeReader } from "./tree-reader.ts";
 
 /**
  * Reads snapshots of one repository whose index is loaded: the reading part of a `Store`. Trees and data have a cache of

@@ -1,3 +1,4 @@
+import { components } from "../../../base/path-text.ts";
 import { HoldfastError } from "../../../base/errors.ts";
 import type { Extent } from "../../../sources/source.ts";
 import { decodeNode, isSparse, TREE_ID_BYTES, type TreeChild, type TreeEntry, type TreeNode } from "../objects/tree-node.ts";
@@ -138,18 +139,6 @@ function countUpTo<Item>(items: readonly Item[], name: Uint8Array, keyOf: (item:
     else high = middle;
   }
   return low;
-}
-
-/** Names of a path, without empty ones. */
-export function components(path: Uint8Array): Uint8Array[] {
-  const names: Uint8Array[] = [];
-  for (let start = 0; start < path.length;) {
-    const slash = path.indexOf(0x2f, start);
-    const end = slash < 0 ? path.length : slash;
-    if (end > start) names.push(path.subarray(start, end));
-    start = end + 1;
-  }
-  return names;
 }
 
 function misplaced(what: string): HoldfastError {

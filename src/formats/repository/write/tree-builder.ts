@@ -1,5 +1,6 @@
 import { ByteWriter } from "../../../codec/binary.ts";
 import { HoldfastError } from "../../../base/errors.ts";
+import { metaOf } from "../../../sources/files/entry.ts";
 import type { Entry, Extent, WalkEvent } from "../../../sources/source.ts";
 import type { KeySet } from "../keys/key-set.ts";
 import { buildChunkList, buildTree } from "../objects/tree-node.ts";
@@ -465,7 +466,7 @@ export class TreeBuilder {
     if (file.changed) this.changedWhileRead++;
     this.#countFile(size);
     const content = this.#contentOf(ids, entry.meta.uid);
-    const meta = stat === undefined ? entry.meta : { ...entry.meta, ...metaOf(stat) };
+    const meta = stat === undefined ? entry.meta : metaOf(stat, []);
     const resolved: TreeEntry = {
       ...treeEntry(entry, this.#profile),
       flags:
@@ -653,18 +654,6 @@ function treeEntry(entry: Entry, profile: number): TreeEntry {
     linkTarget: entry.linkTarget,
     rdev: entry.rdev,
     tree: undefined,
-  };
-}
-
-function metaOf(stat: NonNullable<FileExtra["stat"]>): Partial<Entry["meta"]> {
-  return {
-    mode: stat.mode & 0o7777,
-    uid: stat.uid,
-    gid: stat.gid,
-    mtimeNs: stat.mtimeNs,
-    ctimeNs: stat.ctimeNs,
-    inode: stat.inode,
-    links: stat.links,
   };
 }
 
