@@ -37,7 +37,11 @@ export async function planNow(session: Session, request: PlanRequest = {}): Prom
     allowRecreate: request.allowRecreate ?? false,
     impatient: request.impatient ?? false,
   });
-  const missed = evaluateObjectives(session.config, observed, nowMs).filter(({ met }) => !met);
+  // Of a job that is about to run for the first time everybody knows.
+  const fresh = new Set(
+    plan.actions.flatMap((action) => (action.kind === "backup" && action.reason === "first" ? [action.job] : [])),
+  );
+  const missed = evaluateObjectives(session.config, observed, nowMs).filter(({ met, job }) => !met && !fresh.has(job));
   const notes = missed.map(({ job, objective, reason }) => ({
     level: "warning" as const,
     job,
