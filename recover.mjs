@@ -322,6 +322,7 @@ function openRootKey(folder, repo, secret) {
       check(/^\{.*\}$/s.test(json), "is not JSON followed by spaces");
       const slot = JSON.parse(json);
       check(slot.version === 1 && slot.id === name, "has another version or id");
+      check(typeof slot.label === "string" && typeof slot.created === "string", "has no label or date");
       if ((slot.kdf?.function === "keyfile") !== (secret.keyFile !== undefined)) continue;
       const [salt, commitment] = [base64(slot.salt, 16, 64), base64(slot.commitment, 32)];
       const [nonce, wrapped] = [base64(slot.nonce, 12), base64(slot.wrapped, 48)];
@@ -334,7 +335,15 @@ function openRootKey(folder, repo, secret) {
       const out = derive();
       if (!crypto.timingSafeEqual(out.subarray(32), commitment)) continue;
       const slotId = Buffer.from(name, "hex");
-      const aad = Buffer.concat([Buffer.from("holdfast/v1/slot"), repo, slotId, lengthPrefixed(text), lengthPrefixed(salt)]);
+      const aad = Buffer.concat([
+        Buffer.from("holdfast/v1/slot"),
+        repo,
+        slotId,
+        lengthPrefixed(text),
+        lengthPrefixed(salt),
+        lengthPrefixed(slot.label),
+        lengthPrefixed(slot.created),
+      ]);
       return openGcm(out.subarray(0, 32), nonce, aad, wrapped);
     } catch (error) {
       say(`Key slot ${name} is skipped: ${error.message}.`);

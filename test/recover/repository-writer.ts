@@ -144,10 +144,7 @@ export class RepositoryWriter {
     this.folder = folder;
     fs.mkdirSync(folder, { recursive: true });
     const id = this.repo.toString("hex");
-    this.write(
-      "holdfast.json",
-      Buffer.from(`{"format":"holdfast-repository","version":1,"id":"${id}","created":"2026-01-01T00:00:00Z"}\n`),
-    );
+    this.write("holdfast.json", Buffer.from(`{"format":"holdfast-repository","version":1,"id":"${id}"}\n`));
     this.writeKeyring(1);
   }
 
@@ -226,7 +223,17 @@ export class RepositoryWriter {
     const [out, text] = deriveSlot(kdf, secret, salt);
     const nonce = crypto.randomBytes(12);
     const cipher = crypto.createCipheriv("aes-256-gcm", out.subarray(0, 32), nonce);
-    cipher.setAAD(Buffer.concat([Buffer.from("holdfast/v1/slot"), this.repo, id, bytes(text), bytes(salt)]));
+    cipher.setAAD(
+      Buffer.concat([
+        Buffer.from("holdfast/v1/slot"),
+        this.repo,
+        id,
+        bytes(text),
+        bytes(salt),
+        bytes("test"),
+        bytes("2026-01-01T00:00:00.000Z"),
+      ]),
+    );
     const wrapped = Buffer.concat([cipher.update(this.rootKey), cipher.final(), cipher.getAuthTag()]);
     const json = JSON.stringify({
       version: 1,

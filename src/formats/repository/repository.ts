@@ -189,8 +189,7 @@ export class Repository implements AsyncDisposable {
       target.put(`keys/${slotId}`, [slot], { signal }),
       target.put(`keyring/${keyringId}`, [sealed], { signal }),
     ]);
-    const config = `${JSON.stringify({ format: "holdfast-repository", version: 1, id, created })}\n`;
-    await target.put(CONFIG_NAME, [Buffer.from(config)], { signal });
+    await target.put(CONFIG_NAME, [Buffer.from(configText(id))], { signal });
     // Two creators at once: the first holdfast.json stays, because a put never replaces; the other learns it here.
     if ((await readRepositoryId(target, options.name, signal)) !== id)
       throw new HoldfastError(
@@ -389,7 +388,14 @@ export async function readRepositoryId(target: Target, name: string, signal?: Ab
       },
     );
   if (!("id" in parsed) || typeof parsed.id !== "string" || !isHexId(parsed.id, 16)) throw foreign("its id is malformed");
-  return asRepositoryId(parsed.id);
+  const id = asRepositoryId(parsed.id);
+  // Nothing authenticates this file, so that every byte of it is fixed.
+  if (Buffer.from(bytes).toString("utf8") !== configText(id)) throw foreign("its text is not exactly what Holdfast writes");
+  return id;
+}
+
+function configText(id: RepositoryId): string {
+  return `${JSON.stringify({ format: "holdfast-repository", version: 1, id })}\n`;
 }
 
 interface ReadSlots {

@@ -80,7 +80,7 @@ export async function createSlot(
   assert(options.label.length <= MAX_LABEL_LENGTH, "a label has at most 256 characters");
   const out = await deriveSlotKey(secret, kdf, options.salt);
   const cipher = crypto.createCipheriv("aes-256-gcm", out.subarray(0, KEY_BYTES), options.nonce, { authTagLength: TAG_BYTES });
-  cipher.setAAD(associatedData(options.repositoryId, options.id, kdf, options.salt));
+  cipher.setAAD(associatedData(options.repositoryId, { ...options, kdf }));
   const encrypted = cipher.update(rootKey);
   cipher.final();
   const json = encodeJson({
@@ -137,7 +137,7 @@ export async function openSlot(
   // GCM does not commit to its key: without this check, one wrapped key could be made to open under two passwords.
   if (!crypto.timingSafeEqual(out.subarray(KEY_BYTES), slot.commitment)) return undefined;
   const decipher = crypto.createDecipheriv("aes-256-gcm", out.subarray(0, KEY_BYTES), slot.nonce, { authTagLength: TAG_BYTES });
-  decipher.setAAD(associatedData(repositoryId, slot.id, slot.kdf, slot.salt));
+  decipher.setAAD(associatedData(repositoryId, slot));
   decipher.setAuthTag(slot.wrapped.subarray(KEY_BYTES));
   const root = decipher.update(slot.wrapped.subarray(0, KEY_BYTES));
   try {
@@ -151,7 +151,11 @@ export async function openSlot(
   return root;
 }
 
-function associatedData(repositoryId: Uint8Array, id: string, kdf: KdfParameters, salt: Uint8Array): Buffer {
+function associatedData(
+  repositoryId: Uint8Array,
+  slot: Pick<Slot, "id" | "label" | "created" | "kdf"> & { readonly salt: Uint8Array },
+): Buffer {
+  const { id, label, created, kdf, salt } = slot;
   const idBytes = Buffer.from(id, "hex");
   assert(repositoryId.length === 16 && idBytes.length === 16, "ids of repository and slot have 16 bytes");
   return new ByteWriter(256)
@@ -160,6 +164,8 @@ function associatedData(repositoryId: Uint8Array, id: string, kdf: KdfParameters
     .raw(idBytes)
     .bytes(Buffer.from(kdfText(kdf), "ascii"))
     .bytes(salt)
+    .bytes(Buffer.from(label))
+    .bytes(Buffer.from(created))
     .finish();
 }
 

@@ -29,10 +29,10 @@ const CHEAP: readonly [string, KdfParameters, SecretKind, Secret][] = [
 
 /** SHA-256 of whole slots. */
 const VECTORS: Readonly<Record<KdfParameters["function"], string>> = {
-  argon2id: "6014169d216fc210ab4f77046de9e244538255f150fb3eba6c2e96c678c3377e",
-  scrypt: "10ea79de0a867294cf856fe8d3f89f259cbe05df693712a3388171f042f34979",
-  pbkdf2: "33187aa1b2b80ab6a3ae7e79edd1a9bd3a8edf1304a87daaa100969ff4982af5",
-  keyfile: "a8ea0ec42fdf758e164ba7483a9ded4c555ae9a194d4ffea59b902da1e15bda5",
+  argon2id: "7a0653022c87e73da8e0b012b003c4d01967f8b0f02af9abf0a30c21d0e817d1",
+  scrypt: "b0518f7e1b1a1ebcbd6a3384eccdd5c82490fd3dc7bffeb51f6fc26dce20c1db",
+  pbkdf2: "b09090b91ee81c8dd1536ae6966743887c46f96819f52d316042991df2566370",
+  keyfile: "0bb2edf6e9efb2d05c4710f70919644bf5924ae58e2c62d178c0c6c45c576f21",
 };
 
 /** A slot with members changed, for what no writer makes. */
@@ -63,6 +63,8 @@ describe.each(CHEAP)("%s", (_, kdf, kind, secret) => {
       "object_damaged",
     );
     expect(await open(changed(slot, (members) => (members.nonce = Buffer.alloc(12).toString("base64"))))).toBe("object_damaged");
+    expect(await open(changed(slot, (members) => (members.label = "another")))).toBe("object_damaged");
+    expect(await open(changed(slot, (members) => (members.created = "2020-01-01T00:00:00.000Z")))).toBe("object_damaged");
     expect(await open(changed(slot, (members) => (members.salt = Buffer.alloc(32).toString("base64"))))).toBe("no error");
     expect(await open(changed(slot, (members) => (members.commitment = Buffer.alloc(32).toString("base64"))))).toBe("no error");
   });
@@ -85,6 +87,10 @@ test("a slot is laid out as the format says, computed once more", async () => {
       Buffer.from("keyfile"),
       Buffer.of(32),
       OPTIONS.salt,
+      Buffer.of(Buffer.byteLength(OPTIONS.label)),
+      Buffer.from(OPTIONS.label),
+      Buffer.of(OPTIONS.created.length),
+      Buffer.from(OPTIONS.created),
     ]),
   );
   expect(slot).toEqual({

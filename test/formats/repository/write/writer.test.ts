@@ -1,6 +1,6 @@
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { HoldfastError } from "../../../../src/base/errors.ts";
 import type { SnapshotInfo } from "../../../../src/formats/format.ts";
 import type { RepositoryStore } from "../../../../src/formats/repository/repository-format.ts";
@@ -242,10 +242,13 @@ test("a source that is not good after all commits nothing, and the next run of t
   const target = new MemoryTarget();
   await using store = await createStore(target, { packBytes: 50_000 });
   const failing = backUpTo([store], [source.path], {
-    finishSource: () => Promise.reject(new HoldfastError("command_failed", "exit 1")),
+    finishSource: async () => {
+      // The source turns out bad after packs have been put: those that are full are on their way by now.
+      await vi.waitFor(() => expect([...target.objects.keys()].some((name) => name.startsWith("packs/"))).toBe(true), 20_000);
+      throw new HoldfastError("command_failed", "exit 1");
+    },
   });
   await expect(failing).rejects.toMatchObject({ code: "command_failed" });
-  expect([...target.objects.keys()].some((name) => name.startsWith("packs/"))).toBe(true);
   expect([...target.objects.keys()].some((name) => /^(snapshots|leases)/.test(name))).toBe(false);
   // The packs of the failed run are known in memory, but no index object names them yet.
   await expectMixed(target, await backUp(store, [source.path]), source.path);
