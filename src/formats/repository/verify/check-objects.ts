@@ -42,11 +42,6 @@ async function checkConfig(repository: Repository, findings: Findings, signal: A
     const id = await readRepositoryId(repository.target, repository.name, signal);
     if (id === undefined) throw new HoldfastError("repository_missing", "it is missing");
     if (id !== repository.id) throw new HoldfastError("object_foreign", `it names repository ${id}, not ${repository.id}`);
-    const text = Buffer.from(await repository.target.get(CONFIG_NAME, { signal })).toString("utf8");
-    const { created } = JSON.parse(text) as { created?: unknown };
-    const expected = `${JSON.stringify({ format: "holdfast-repository", version: 1, id, created })}\n`;
-    if (text !== expected || typeof created !== "string" || Number.isNaN(Date.parse(created)))
-      throw new HoldfastError("object_damaged", "it is not as it was written");
   });
   if (problem !== undefined) findings.add({ kind: "repository", id: CONFIG_NAME, message: problem });
   findings.check("repository file", 1, problem === undefined ? 0 : 1);
