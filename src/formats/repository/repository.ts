@@ -1,3 +1,6 @@
+// Longer than other files because opening, creating and reading check the same things in the same order, and a check that
+// one of them left out would not be seen anywhere else.
+
 import { createHash } from "node:crypto";
 import type { Clock } from "../../base/clock.ts";
 import { HoldfastError } from "../../base/errors.ts";

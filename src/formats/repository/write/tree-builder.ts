@@ -1,3 +1,6 @@
+// Longer than other files because it is one state machine: every step works on the same pending files, folders and
+// counters, and parts of it would only hand that state to each other.
+
 import { ByteWriter } from "../../../codec/binary.ts";
 import { HoldfastError } from "../../../base/errors.ts";
 import { metaOf } from "../../../sources/files/entry.ts";
