@@ -1,3 +1,5 @@
+// Long because it is one contract, proven whole for every format.
+
 import { randomBytes, randomInt } from "node:crypto";
 import { chmodSync, closeSync, existsSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

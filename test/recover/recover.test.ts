@@ -1,3 +1,5 @@
+// Long because one tiny repository, made from the format page alone, is bent in every way the page forbids.
+
 import { spawnSync } from "node:child_process";
 import crypto from "node:crypto";
 import fs from "node:fs";

@@ -1,3 +1,5 @@
+// Long because a walk meets every kind of entry, and each is one short test.
+
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, closeSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";

@@ -1,3 +1,5 @@
+// Long because every boundary, clock and lying target of a prune is tried on one fixture.
+
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
