@@ -1,9 +1,13 @@
-// Makes what follows from schemas/holdfast.schema.json: src/config/schema.ts, src/config/schema-types.ts and
-// docs/configuration.md. With --check nothing is written, and the exit code is 1 when one of them is not up to date.
+// Makes what follows from schemas/holdfast.schema.json: src/config/schema.ts, src/config/schema-types.ts,
+// src/config/schema-check.ts and docs/configuration.md. With --check nothing is written, and the exit code is 1 when one of them is not up to date.
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import { _ } from "ajv/dist/compile/codegen/index.js";
+import standaloneCode from "ajv/dist/standalone/index.js";
 import { compile } from "json-schema-to-typescript";
+import { FORMATS } from "../src/config/format.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const schema = JSON.parse(readFileSync(`${root}schemas/holdfast.schema.json`, "utf8"));
@@ -47,6 +51,72 @@ async function typesModule() {
     unreachableDefinitions: false,
     ignoreMinAndMaxItems: true,
   });
+}
+
+// --- src/config/schema-check.ts: compiling the schema at every start would take longer than most commands
+
+function typesOf(node) {
+  const target = resolve(node);
+  return Array.isArray(target.anyOf) ? target.anyOf.flatMap(typesOf) : [target.type].flat();
+}
+
+/**
+ * The published schema for ajv: an `anyOf` of different types becomes a choice by type, so that one mistake is one
+ * error and not one for each branch. (An `oneOf` of objects has a `discriminator`, which ajv knows.)
+ */
+function chooseByType(node) {
+  if (Array.isArray(node)) return node.map(chooseByType);
+  if (typeof node !== "object" || node === null) return node;
+  const { anyOf, ...rest } = node;
+  const result = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, chooseByType(value)]));
+  if (!Array.isArray(anyOf)) return result;
+  // oxlint-disable-next-line unicorn/no-thenable -- a keyword of JSON Schema
+  const allOf = anyOf.map((branch) => ({ if: { type: typesOf(branch) }, then: chooseByType(branch) }));
+  return { ...result, type: anyOf.flatMap(typesOf), allOf };
+}
+
+function checkModule() {
+  const ajv = new Ajv2020({
+    strict: true,
+    allErrors: true,
+    verbose: true,
+    discriminator: true,
+    allowUnionTypes: true,
+    strictRequired: false,
+    addUsedSchema: false,
+    code: { source: true, esm: true, formats: _`CHECKS` },
+  });
+  for (const name of Object.keys(FORMATS)) ajv.addFormat(name, { type: "string", validate: () => true });
+  const imports = new Map();
+  const text = standaloneCode
+    .default(ajv, ajv.compile(chooseByType(schema)))
+    .replace(/^"use strict";/, "")
+    .replace(
+      /export const validate = (\w+);export default \w+;/,
+      "export const checkSchema = $1 as unknown as ValidateFunction;\n",
+    )
+    .replaceAll(/require\("(ajv\/dist\/runtime\/(\w+))"\)\.default/g, (_match, path, name) => {
+      imports.set(name, path);
+      // A test runner may have unwrapped the default already.
+      return `(${name}.default ?? ${name})`;
+    })
+    .replaceAll(/;(?=const |function )/g, ";\n");
+  return [
+    banner.trimEnd(),
+    "// @ts-nocheck -- made by ajv from the schema, in plain JavaScript",
+    "/* oxlint-disable */",
+    'import type { ValidateFunction } from "ajv/dist/2020.js";',
+    ...[...imports].map(([name, path]) => `import ${name} from "${path}.js";`),
+    'import { FORMATS } from "./format.ts";',
+    "",
+    "const CHECKS = Object.fromEntries(",
+    "  Object.entries(FORMATS).map(([name, format]) => [name, { validate: (text) => format.explain(text) === undefined }]),",
+    ");",
+    "",
+    "/** Checks a configuration by the schema; what is wrong is in its `errors`. */",
+    text.trimEnd(),
+    "",
+  ].join("\n");
 }
 
 // --- docs/configuration.md
@@ -155,6 +225,7 @@ function reference() {
 const outputs = [
   ["src/config/schema.ts", format(schemaModule(), "schema.ts")],
   ["src/config/schema-types.ts", format(await typesModule(), "schema-types.ts")],
+  ["src/config/schema-check.ts", checkModule()],
   ["docs/configuration.md", reference()],
 ];
 for (const [path, text] of outputs) {

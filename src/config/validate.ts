@@ -1,8 +1,8 @@
-import { Ajv2020 } from "ajv/dist/2020.js";
-import type { ErrorObject, ValidateFunction } from "ajv/dist/2020.js";
+import type { ErrorObject } from "ajv/dist/2020.js";
 import { isValueMap, pointerOf } from "./evaluate.ts";
 import type { Spot } from "./evaluate.ts";
 import { FORMATS, NAME_PATTERN, choices } from "./format.ts";
+import { checkSchema } from "./schema-check.ts";
 import { configSchema } from "./schema.ts";
 import { pathOf } from "./source-file.ts";
 import { nearest } from "./suggest.ts";
@@ -10,60 +10,16 @@ import type { Draft } from "./draft.ts";
 
 type Schema = Readonly<Record<string, unknown>>;
 
-const isSchema = (value: unknown): value is Schema => typeof value === "object" && value !== null && !Array.isArray(value);
-
 function resolve(schema: Schema): Schema {
   if (typeof schema["$ref"] !== "string") return schema;
   const parts = schema["$ref"].slice(2).split("/");
   return resolve(parts.reduce((at, part) => at[part] as Schema, configSchema));
 }
 
-function typesOf(schema: Schema): string[] {
-  const target = resolve(schema);
-  if (Array.isArray(target["anyOf"])) return (target["anyOf"] as Schema[]).flatMap(typesOf);
-  return [target["type"]].flat() as string[];
-}
-
-/**
- * The published schema for ajv: an `anyOf` of different types becomes a choice by type, so that one mistake is one
- * error and not one for each branch. (An `oneOf` of objects has a `discriminator`, which ajv knows.)
- */
-function chooseByType(schema: unknown): unknown {
-  if (Array.isArray(schema)) return schema.map(chooseByType);
-  if (!isSchema(schema)) return schema;
-  const { anyOf, ...rest } = schema;
-  const result = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, chooseByType(value)]));
-  if (!Array.isArray(anyOf)) return result;
-  const branches = anyOf as Schema[];
-  // oxlint-disable-next-line unicorn/no-thenable -- a keyword of JSON Schema
-  const allOf = branches.map((branch) => ({ if: { type: typesOf(branch) }, then: chooseByType(branch) }));
-  return { ...result, type: branches.flatMap(typesOf), allOf };
-}
-
-let compiled: ValidateFunction | undefined;
-
-function validator(): ValidateFunction {
-  if (compiled !== undefined) return compiled;
-  const ajv = new Ajv2020({
-    strict: true,
-    allErrors: true,
-    verbose: true,
-    discriminator: true,
-    allowUnionTypes: true,
-    strictRequired: false,
-    addUsedSchema: false,
-  });
-  for (const [name, format] of Object.entries(FORMATS))
-    ajv.addFormat(name, { type: "string", validate: (text: string) => format.explain(text) === undefined });
-  compiled = ajv.compile(chooseByType(configSchema) as Schema);
-  return compiled;
-}
-
 /** Checks the draft by the schema, reports each mistake once, and takes out what is wrong. */
 export function validateSchema(draft: Draft): void {
   for (const [pointer, spot] of draft.places) if (spot.broken) draft.markBad(pointer);
-  const validate = validator();
-  if (!validate(draft.root)) report(draft, validate.errors ?? []);
+  if (!checkSchema(draft.root)) report(draft, checkSchema.errors ?? []);
   draft.prune();
 }
 

@@ -13,6 +13,8 @@ export type XattrTarget = Uint8Array | number;
 
 /** The kernel's limit for the list of names and for one value (XATTR_LIST_MAX, XATTR_SIZE_MAX): one buffer does for both. */
 const LIMIT_BYTES = 65_536;
+/** The kernel allocates what it is offered, so a list, which is short for almost every file, is asked for in this size first. */
+const SHORT_LIST_BYTES = 512;
 const buffer = Buffer.alloc(LIMIT_BYTES);
 const NONE: readonly NamedValue[] = Object.freeze([]);
 
@@ -34,12 +36,14 @@ export function readXattrs(target: XattrTarget): readonly NamedValue[] {
 }
 
 function listRaw(target: XattrTarget): number {
-  const length =
-    typeof target === "number"
-      ? libc().flistxattr(target, buffer, LIMIT_BYTES)
-      : libc().llistxattr(cString(target), buffer, LIMIT_BYTES);
-  if (length >= 0) return length;
-  if (lastErrno() === constants.errno.ENOTSUP) return 0;
+  for (const room of [SHORT_LIST_BYTES, LIMIT_BYTES]) {
+    const length =
+      typeof target === "number" ? libc().flistxattr(target, buffer, room) : libc().llistxattr(cString(target), buffer, room);
+    if (length >= 0) return length;
+    const errno = lastErrno();
+    if (errno === constants.errno.ENOTSUP) return 0;
+    if (errno !== constants.errno.ERANGE) break;
+  }
   return throwErrno("listxattr", pathOf(target));
 }
 

@@ -25,6 +25,7 @@ export const SEGMENT_BYTES = 8 * 2 ** 20;
 const ARENA_BYTES = SEGMENT_BYTES + 8 * 2 ** 20;
 /** Age below which a change may hide in the time stamp's granularity. */
 const RACY_MS = 2000;
+const NS_PER_MS = 1_000_000n;
 
 /** A batch that was read and cut: its bytes wait here until the main thread says which chunks are new. */
 export interface CutBatch {
@@ -289,8 +290,8 @@ export class ContentReader {
   }
 
   #racy(mtimeNs: bigint, ctimeNs: bigint): boolean {
-    const limit = this.#now() - RACY_MS;
-    return Number(mtimeNs / 1_000_000n) > limit || Number(ctimeNs / 1_000_000n) > limit;
+    const limitNs = BigInt(this.#now() - RACY_MS + 1) * NS_PER_MS;
+    return mtimeNs >= limitNs || ctimeNs >= limitNs;
   }
 
   #arena(): Buffer {

@@ -50,8 +50,8 @@ function store(batch: number, masks: Uint8Array): void {
     }
     if (((results.status[item] as number) & 15) !== FILE_PART) frames.endFile();
   }
-  if (cut.arena.length > 0) reader.release(cut);
   sendFrames();
+  if (cut.arena.length > 0) reader.release(cut);
   post({ type: "batchStored", batch });
 }
 

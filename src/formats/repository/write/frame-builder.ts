@@ -1,3 +1,4 @@
+import { strict as assert } from "node:assert";
 import { freeBytes } from "../../../base/buffers.ts";
 import { HoldfastError } from "../../../base/errors.ts";
 import type { Randomness } from "../../../base/random.ts";
@@ -9,7 +10,10 @@ import type { SealedFrame, SealingSetup } from "./messages.ts";
 /** Chunks waiting to become one frame. */
 interface Group {
   readonly mask: number;
-  readonly raw: Buffer;
+  /** The chunks joined; undefined while they lie side by side in the caller's memory. */
+  raw: Buffer | undefined;
+  /** The caller's memory from the first of them on. */
+  borrowed: Uint8Array | undefined;
   length: number;
   ids: Buffer[];
   lengths: number[];
@@ -46,8 +50,8 @@ export class FrameBuilder {
   }
 
   /**
-   * Takes one chunk that the repositories in `mask` need. `bytes` and `id` are copied; the caller may reuse them at once.
-   * `owner` separates what must not share a frame.
+   * Takes one chunk that the repositories in `mask` need. `id` is copied; `bytes` must stay as they are until the next `take`:
+   * chunks that lie side by side become a frame without being copied. `owner` separates what must not share a frame.
    */
   add(bytes: Uint8Array, id: Uint8Array, mask: number, owner: number): void {
     if (bytes.length >= this.#frameBytes) {
@@ -56,16 +60,17 @@ export class FrameBuilder {
     }
     const key = `${mask}:${owner}`;
     let group = this.#groups.get(key);
-    if (group !== undefined && group.length + bytes.length > group.raw.length) {
+    if (group !== undefined && group.length + bytes.length > this.#frameBytes * 2) {
       this.#close(key, group);
       group = undefined;
     }
     if (group === undefined) {
       if (this.#groups.size >= MAX_GROUPS) this.#closeFullest();
-      group = { mask, raw: this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.#frameBytes * 2), length: 0, ids: [], lengths: [] };
+      group = { mask, raw: undefined, borrowed: bytes, length: 0, ids: [], lengths: [] };
       this.#groups.set(key, group);
+    } else if (group.borrowed === undefined || !follows(group.borrowed, group.length, bytes)) {
+      this.#own(group).set(bytes, group.length);
     }
-    group.raw.set(bytes, group.length);
     group.length += bytes.length;
     group.ids.push(Buffer.from(id));
     group.lengths.push(bytes.length);
@@ -82,8 +87,9 @@ export class FrameBuilder {
     for (const [key, group] of this.#groups) this.#close(key, group);
   }
 
-  /** The frames finished since the last call. */
+  /** The frames finished since the last call. From here on the caller may reuse the memory of what was added. */
   take(): SealedFrame[] {
+    for (const group of this.#groups.values()) this.#own(group);
     const ready = this.#ready;
     this.#ready = [];
     return ready;
@@ -95,10 +101,20 @@ export class FrameBuilder {
     if (fullest !== undefined) this.#close(fullest[0], fullest[1]);
   }
 
+  /** The group's own memory, with all that it has so far. */
+  #own(group: Group): Buffer {
+    if (group.raw !== undefined) return group.raw;
+    const raw = this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.#frameBytes * 2);
+    raw.set(joined(group));
+    group.raw = raw;
+    group.borrowed = undefined;
+    return raw;
+  }
+
   #close(key: string, group: Group): void {
     this.#groups.delete(key);
-    this.#seal(group.mask, group.raw.subarray(0, group.length), Buffer.concat(group.ids), Uint32Array.from(group.lengths));
-    this.#spare.push(group.raw);
+    this.#seal(group.mask, joined(group), Buffer.concat(group.ids), Uint32Array.from(group.lengths));
+    if (group.raw !== undefined) this.#spare.push(group.raw);
   }
 
   #seal(mask: number, raw: Uint8Array, ids: Buffer, lengths: Uint32Array<ArrayBuffer>): void {
@@ -130,6 +146,18 @@ export class FrameBuilder {
       sealed,
     });
   }
+}
+
+/** True when `bytes` begins where the `length` bytes of `before` end. */
+function follows(before: Uint8Array, length: number, bytes: Uint8Array): boolean {
+  return bytes.buffer === before.buffer && bytes.byteOffset === before.byteOffset + length;
+}
+
+/** What a group holds, as one view. */
+function joined({ raw, borrowed, length }: Group): Uint8Array {
+  if (raw !== undefined) return raw.subarray(0, length);
+  assert(borrowed !== undefined, "a group has memory of its own or borrows some");
+  return new Uint8Array(borrowed.buffer, borrowed.byteOffset, length);
 }
 
 /** Small results may be views into Node's shared pool, which is not ours to free. */

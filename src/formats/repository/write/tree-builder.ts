@@ -23,8 +23,8 @@ import {
   type TreeCounts,
 } from "./messages.ts";
 
-/** Content bytes after which a batch of files is handed to a CPU thread. */
-const BATCH_BYTES = 2 ** 20;
+/** Content bytes after which a batch of files is handed to a CPU thread: a frame's, so that a batch of new files becomes one as it lies. */
+const BATCH_BYTES = 2 * 2 ** 20;
 const BATCH_FILES = 512;
 /** Unchanged files asked about in one message. */
 const CHECK_FILES = 1024;
@@ -85,7 +85,7 @@ export interface TreeBuilderPort {
 /** Columns of the batch being filled. */
 interface OpenBatch {
   files: number[];
-  paths: Buffer[];
+  paths: Uint8Array[];
   entries: Entry[];
   flags: number[];
   bytes: number;
@@ -360,7 +360,7 @@ export class TreeBuilder {
     if (large && batch.files.length > 0) this.#sendBatch();
     const target = this.#batch;
     target.files.push(number);
-    target.paths.push(Buffer.from(content.open));
+    target.paths.push(content.open);
     target.entries.push(entry);
     target.flags.push((content.sparse ? 1 : 0) | (file.attempt > 0 ? 2 : 0));
     target.bytes += entry.size;
@@ -469,26 +469,31 @@ export class TreeBuilder {
     if (file.changed) this.changedWhileRead++;
     this.#countFile(size);
     const content = this.#contentOf(ids, entry.meta.uid);
-    const meta = stat === undefined ? entry.meta : metaOf(stat, []);
+    const xattrs = extra?.xattrs ?? entry.meta.xattrs;
     const resolved: TreeEntry = {
-      ...treeEntry(entry, this.#profile),
+      name: entry.name,
+      type: entry.type,
       flags:
         (file.racy ? ENTRY_FLAG.racy : 0) |
         (file.changed ? ENTRY_FLAG.changedWhileRead : 0) |
         // A file that is one hole has no extents to tell it by.
         (sparse ? ENTRY_FLAG.sparse : 0),
+      meta: stat !== undefined ? metaOf(stat, xattrs) : xattrs === entry.meta.xattrs ? entry.meta : { ...entry.meta, xattrs },
       size,
-      meta: { ...meta, xattrs: extra?.xattrs ?? entry.meta.xattrs },
+      profile: this.#profile,
       depth: content.depth,
       ids: content.ids,
       extents,
+      linkTarget: undefined,
+      rdev: undefined,
+      tree: undefined,
     };
     this.#resolve(file, resolved);
     if (entry.meta.links > 1) this.#settleLinked(entry, file.changed ? undefined : resolved);
   }
 
   #contentOf(ids: Uint8Array, owner: number): { depth: number; ids: Uint8Array } {
-    return buildChunkList(Uint8Array.from(ids), (list) => this.#emit(list, owner));
+    return buildChunkList(new Uint8Array(ids), (list) => this.#emit(list, owner));
   }
 
   #countFile(size: number): void {
@@ -531,7 +536,7 @@ export class TreeBuilder {
         if (entry === undefined) continue;
         writer.reset();
         encodeEntry(writer, entry);
-        yield { name: entry.name, encoded: writer.finish() };
+        yield { name: entry.name, encoded: writer.view() };
       }
     }
     return buildTree(encoded(), (bytes) => this.#emit(bytes, owner));
