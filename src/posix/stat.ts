@@ -45,6 +45,20 @@ export function statFd(fd: number): PosixStat {
   return parse();
 }
 
+/** What a change of content leaves behind, and which file it is. */
+export type ContentStamp = Pick<PosixStat, "size" | "mtimeNs" | "ctimeNs" | "inode">;
+
+/** True when an open file's stamp is the given one: `statFd` for whoever asks often and needs nothing else. */
+export function hasStamp(fd: number, stamp: ContentStamp): boolean {
+  if (libc().statx(fd, cString(EMPTY), AT_EMPTY_PATH, STATX_BASIC_STATS, bytes) !== 0) throwErrno("statx");
+  return (
+    (u32[10] as number) + (u32[11] as number) * 2 ** 32 === stamp.size &&
+    u64[4] === stamp.inode &&
+    timeAt(112) === stamp.mtimeNs &&
+    timeAt(96) === stamp.ctimeNs
+  );
+}
+
 function parse(): PosixStat {
   return {
     mode: u16[14] as number,

@@ -4,7 +4,7 @@ import { HoldfastError, errnoOf } from "../../base/errors.ts";
 import { dataRanges } from "../../posix/extents.ts";
 import { posixSupport } from "../../posix/libc.ts";
 import { pathText } from "../../base/path-text.ts";
-import { statFd, type PosixStat } from "../../posix/stat.ts";
+import { hasStamp, statFd, type ContentStamp, type PosixStat } from "../../posix/stat.ts";
 import { readXattrs as readXattrsOf } from "../../posix/xattr.ts";
 import type { Extent, Xattr } from "../source.ts";
 import { fromNodeStat } from "./directory-reader.ts";
@@ -34,10 +34,10 @@ const NOATIME = constants.O_NOATIME ?? 0;
  * `source_changed` when something else than the expected file is there now. The caller closes `fd`.
  */
 export function openFileForRead(path: Uint8Array, expected?: FileIdentity): OpenFile {
-  const fd = openPath(path);
+  const fd = openUnseen(path);
   try {
     const stat = statOf(fd);
-    if ((stat.mode & constants.S_IFMT) !== constants.S_IFREG) throw changed(path, "is no regular file any more");
+    requireRegular(stat, path);
     if (expected !== undefined && (stat.inode !== expected.inode || stat.device !== expected.device))
       throw changed(path, "was replaced by another file");
     return { fd, stat };
@@ -47,6 +47,21 @@ export function openFileForRead(path: Uint8Array, expected?: FileIdentity): Open
   }
 }
 
+/** Throws `source_changed` unless this is the metadata of a regular file. */
+export function requireRegular(stat: FileStat, path: Uint8Array): void {
+  if ((stat.mode & constants.S_IFMT) !== constants.S_IFREG) throw changed(path, "is no regular file any more");
+}
+
+/**
+ * True when the open file is the one that was seen, with the size and times it had then. A file that has been read at
+ * positions, which a FIFO or a socket refuses, needs no look at it before.
+ */
+export function isAsSeen(fd: number, seen: ContentStamp): boolean {
+  if (posixSupport().available) return hasStamp(fd, seen);
+  const now = statOf(fd);
+  return now.size === seen.size && now.mtimeNs === seen.mtimeNs && now.ctimeNs === seen.ctimeNs && now.inode === seen.inode;
+}
+
 function changed(path: Uint8Array, what: string): HoldfastError {
   return new HoldfastError("source_changed", `${pathText(path)} ${what}`, { hint: "The next backup reads what is there now." });
 }
@@ -54,7 +69,8 @@ function changed(path: Uint8Array, what: string): HoldfastError {
 /** The kernel refuses paths of 4,096 bytes and more. */
 const PATH_LIMIT_BYTES = 4095;
 
-function openPath(path: Uint8Array): number {
+/** `openFileForRead` without looking at what was opened: for whoever compares it with what was seen once it is read. */
+export function openUnseen(path: Uint8Array): number {
   if (path.length <= PATH_LIMIT_BYTES) return openQuietly(Buffer.from(path.buffer, path.byteOffset, path.byteLength));
   // Reach the parent in steps: open a folder as far down as one path goes, and go on from its descriptor.
   let rest = Buffer.from(path);

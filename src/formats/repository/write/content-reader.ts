@@ -2,7 +2,16 @@ import { closeSync, readSync } from "node:fs";
 import { errnoOf } from "../../../base/errors.ts";
 import { nextCut } from "../../../chunker/cut.ts";
 import { profileByNumber, type ProfileParameters } from "../../../chunker/profile.ts";
-import { dataExtents, openFileForRead, readXattrs, sameStat, statOf, type FileStat } from "../../../sources/files/read-file.ts";
+import {
+  dataExtents,
+  isAsSeen,
+  openUnseen,
+  readXattrs,
+  requireRegular,
+  sameStat,
+  statOf,
+  type FileStat,
+} from "../../../sources/files/read-file.ts";
 import type { Extent } from "../../../sources/source.ts";
 import type { KeySet } from "../keys/key-set.ts";
 import { TREE_BOUNDS } from "../objects/tree-entry.ts";
@@ -161,14 +170,14 @@ export class ContentReader {
   ): { status: number; bytes: number; extra?: FileExtra; next?: Segment } {
     let fd: number;
     try {
-      fd = openFileForRead(path).fd;
+      fd = openUnseen(path);
     } catch (error) {
       return failure(item, error);
     }
     try {
       if (batch.segment !== undefined || (batch.sizes[item] as number) > SEGMENT_BYTES)
-        return this.#readLarge(fd, batch, item, arena);
-      return this.#readSmall(fd, batch, item, arena.subarray(0, limit), start);
+        return this.#readLarge(fd, path, batch, item, arena);
+      return this.#readSmall(fd, path, batch, item, arena, start, limit);
     } catch (error) {
       return failure(item, error);
     } finally {
@@ -179,10 +188,12 @@ export class ContentReader {
   /** A file that fits into one part: read, then compared with what the walk saw; read once more when it changed. */
   #readSmall(
     fd: number,
+    path: Buffer,
     batch: FileBatch,
     item: number,
     arena: Buffer,
     start: number,
+    limit: number,
   ): { status: number; bytes: number; extra?: FileExtra } {
     const sparse = ((batch.flags[item] as number) & 1) !== 0;
     let size = batch.sizes[item] as number;
@@ -190,27 +201,29 @@ export class ContentReader {
     let changed = false;
     let length = 0;
     let extents: Extent[] | undefined;
+    const seen = {
+      size,
+      mtimeNs: batch.mtimes[item] as bigint,
+      ctimeNs: batch.ctimes[item] as bigint,
+      inode: batch.inodes[item] as bigint,
+    };
     for (let attempt = 0; attempt < 2; attempt++) {
-      const room = Math.min(size, arena.length - start);
+      const room = Math.min(size, limit - start);
+      // The first time nobody has looked yet at what was opened.
+      if (sparse && attempt === 0) requireRegular(statOf(fd), path);
       extents = sparse ? boundedExtents(dataExtents(fd, size)) : undefined;
-      length = extents === undefined ? readFully(fd, arena, start, room, 0) : readExtents(fd, extents, arena, start);
-      const after = statOf(fd);
-      const seen: FileStat | undefined = stat;
-      const same =
-        seen === undefined
-          ? after.size === size &&
-            after.mtimeNs === batch.mtimes[item] &&
-            after.ctimeNs === batch.ctimes[item] &&
-            after.inode === batch.inodes[item]
-          : sameStat(seen, after);
+      length = extents === undefined ? readPlain(fd, path, arena, start, room) : readExtents(fd, extents, arena, start);
       const whole = length === (extents === undefined ? size : total(extents));
-      if (same && whole) {
+      if (stat === undefined && whole && isAsSeen(fd, seen)) break;
+      const after = statOf(fd);
+      requireRegular(after, path);
+      if (stat !== undefined && whole && sameStat(stat, after)) {
         changed = false;
         break;
       }
       changed = true;
       stat = after;
-      if (after.size > arena.length - start) {
+      if (after.size > limit - start) {
         // It outgrew the batch while it was read: what fits is kept, the mark says that it is not one moment's state.
         break;
       }
@@ -224,7 +237,7 @@ export class ContentReader {
       stat !== undefined || xattrs.length > 0 || holes
         ? { item, ...(stat && { stat }), ...(xattrs.length > 0 && { xattrs }), ...(holes && { extents: extents as Extent[] }) }
         : undefined;
-    const racy = this.#racy(stat?.mtimeNs ?? (batch.mtimes[item] as bigint), stat?.ctimeNs ?? (batch.ctimes[item] as bigint));
+    const racy = this.#racy(stat?.mtimeNs ?? seen.mtimeNs, stat?.ctimeNs ?? seen.ctimeNs);
     return {
       status: FILE_OK | (changed ? FILE_CHANGED : 0) | (racy ? FILE_RACY : 0),
       bytes: length,
@@ -235,11 +248,13 @@ export class ContentReader {
   /** One part of a large file. What follows its last cut is left for the next part. */
   #readLarge(
     fd: number,
+    path: Buffer,
     batch: FileBatch,
     item: number,
     arena: Buffer,
   ): { status: number; bytes: number; extra?: FileExtra; next?: Segment } {
     const now = statOf(fd);
+    requireRegular(now, path);
     const segment =
       batch.segment ??
       firstSegment(
@@ -362,6 +377,16 @@ function boundedExtents(extents: readonly Extent[]): Extent[] {
     } else kept.push(extent);
   }
   return kept;
+}
+
+/** What is no regular file any more refuses to be read at a position, or to be read at all: then say why. */
+function readPlain(fd: number, path: Buffer, arena: Buffer, start: number, length: number): number {
+  try {
+    return readFully(fd, arena, start, length, 0);
+  } catch (error) {
+    requireRegular(statOf(fd), path);
+    throw error;
+  }
 }
 
 /** Reads up to `length` bytes at `position`; fewer only at the end of the file. */

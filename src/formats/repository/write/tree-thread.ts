@@ -15,8 +15,8 @@ import { TreeBuilder } from "./tree-builder.ts";
 const port = parentPort;
 if (port === null) throw new Error("tree-thread runs as a worker");
 
-/** Batches and checks out at a time; with about 1 MiB each this bounds what waits in memory. */
-const MAX_OUTSTANDING = 24;
+/** Batches and checks out at a time; each is a frame of content at least, so the CPU threads never wait for more, and little has to be remembered. */
+const MAX_OUTSTANDING = 8;
 /** Walk steps between two looks at the messages that came in. */
 const STEPS_PER_TURN = 2000;
 

@@ -1,7 +1,9 @@
+import { execFileSync } from "node:child_process";
 import {
   appendFileSync,
   closeSync,
   ftruncateSync,
+  mkdirSync,
   openSync,
   renameSync,
   rmSync,
@@ -33,7 +35,7 @@ import type * as readFile from "../../../../src/sources/files/read-file.ts";
 import { temporaryTree, type TemporaryFolder } from "../../../support/tree-literal.ts";
 import { noise } from "./fixture.ts";
 
-/** Called each time a descriptor is asked for its metadata: right after its content was read. */
+/** Called each time a descriptor's metadata are looked at: right after its content was read, and once more if it is not as seen. */
 let onStat: ((call: number) => void) | undefined;
 let stats = 0;
 vi.mock("../../../../src/sources/files/read-file.ts", async (original) => {
@@ -43,6 +45,10 @@ vi.mock("../../../../src/sources/files/read-file.ts", async (original) => {
     statOf: (fd: number) => {
       onStat?.(++stats);
       return real.statOf(fd);
+    },
+    isAsSeen: (...args: Parameters<typeof readFile.isAsSeen>) => {
+      onStat?.(++stats);
+      return real.isAsSeen(...args);
     },
   };
 });
@@ -268,7 +274,7 @@ test("a file that changes while it is read is read once more; twice, and it is m
   let [read] = gather(new ContentReader(keys, FILES, never).read(batchOf(["a"])));
   expect(read?.content.toString()).toBe("222222");
   expect(read?.status).toBe(FILE_OK);
-  expect(stats).toBe(2);
+  expect(stats).toBe(3);
 
   onStat = (call) => writeFileSync(at("a"), "x".repeat(call * 3));
   const batch = batchOf(["a"]);
@@ -277,7 +283,20 @@ test("a file that changes while it is read is read once more; twice, and it is m
   expect(read?.status).toBe(FILE_OK | FILE_CHANGED);
   // Its size is what was read of it, not what it has become.
   expect(read?.extra?.stat?.size).toBe(read?.content.length);
-  expect(stats).toBe(2);
+  expect(stats).toBe(3);
+});
+
+test("what has become a FIFO or a folder since the walk is not read, and its neighbours are", () => {
+  for (const name of ["a", "b", "c"]) writeFileSync(at(name), name.repeat(1000));
+  const batch = batchOf(["a", "b", "c"]);
+  rmSync(at("a"));
+  execFileSync("mkfifo", [at("a")]);
+  rmSync(at("b"));
+  mkdirSync(at("b"));
+  const reads = gather(new ContentReader(keys, FILES, never).read(batch));
+  expect(reads.map(({ status }) => status)).toEqual([FILE_UNREADABLE, FILE_UNREADABLE, FILE_OK]);
+  for (const { extra } of reads.slice(0, 2)) expect(extra?.problem?.message).toMatch(/is no regular file any more$/);
+  expect(reads[2]?.content.toString()).toBe("c".repeat(1000));
 });
 
 test("a file that shrinks while it is read keeps what there was", () => {
