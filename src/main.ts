@@ -7,7 +7,7 @@ import type { Input, Output } from "./cli/shell.ts";
 enableCompileCache();
 const { runCli } = await import("./cli/run.ts");
 
-/** A terminal signals the launcher and this process, and the launcher passes its signal on: within this time it is the same one. */
+/** A terminal signals npm and this process, and npm passes its signal on: within this time it is the same one. */
 const SAME_SIGNAL_MS = 200;
 const INTERRUPTED = 130;
 

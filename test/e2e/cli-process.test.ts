@@ -1,9 +1,9 @@
 /** The process: signals, pipes, streams of JSON, the launcher. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { temporaryTree } from "../support/tree-literal.ts";
 import { CONFIG, playground } from "./cli-runner.ts";
 
 const SLOW = CONFIG.replace(
@@ -90,16 +90,43 @@ test("a reader that goes away ends a query quietly", () => {
   expect(stderr).not.toContain("rror");
 });
 
-test("the launcher says what to do when the program has not been built", () => {
-  const folder = mkdtempSync(join(tmpdir(), "holdfast-launcher-"));
-  try {
-    mkdirSync(join(folder, "bin"));
-    cpSync("bin", join(folder, "bin"), { recursive: true });
-    const ran = spawnSync(join(folder, "bin/holdfast"), ["--version"], { encoding: "utf8" });
-    expect(ran.status).toBe(1);
-    expect(ran.stderr).toContain("has not been built");
-    expect(ran.stderr).toContain("npm run build");
-  } finally {
-    rmSync(folder, { recursive: true });
+/** A checkout with the launcher alone, and programs called `node` where it looks for them. */
+function launcherIn(folder: string, nodes: Readonly<Record<string, string>>): void {
+  cpSync("bin", join(folder, "bin"), { recursive: true });
+  for (const [path, script] of Object.entries(nodes)) {
+    mkdirSync(join(folder, path, ".."), { recursive: true });
+    writeFileSync(join(folder, path), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   }
+}
+
+test("the launcher says what to do when the program has not been built", () => {
+  using folder = temporaryTree({});
+  launcherIn(folder.path, {});
+  const ran = spawnSync(join(folder.path, "bin/holdfast"), ["--version"], { encoding: "utf8" });
+  expect(ran.status).toBe(1);
+  expect(ran.stderr).toContain("has not been built");
+  expect(ran.stderr).toContain("npm run build");
+});
+
+test("the launcher takes the pinned Node, else a Node on PATH that is new enough, and passes arguments, links and exit codes on", () => {
+  using folder = temporaryTree({ dist: { "main.js": "" } });
+  const pinned = { "node_modules/.bin/node": 'printf "pinned %s\\n" "$@"; exit 7' };
+  launcherIn(folder.path, pinned);
+  symlinkSync("../bin/holdfast", join(folder.path, "dist/link"));
+  for (const start of ["bin/holdfast", "dist/link"]) {
+    const ran = spawnSync(join(folder.path, start), ["restore", "a b"], { encoding: "utf8" });
+    expect(ran.status).toBe(7);
+    const main = join(realpathSync(folder.path), "dist/main.js");
+    expect(ran.stdout.split("\n")).toEqual(["pinned --disable-sigusr1", `pinned ${main}`, "pinned restore", "pinned a b", ""]);
+  }
+  rmSync(join(folder.path, "node_modules"), { recursive: true });
+  const onPath = (version: string): ReturnType<typeof spawnSync> => {
+    launcherIn(folder.path, { "path/node": `[ "$1" = --version ] && { echo ${version}; exit; }; echo on PATH` });
+    return spawnSync(join(folder.path, "bin/holdfast"), [], {
+      encoding: "utf8",
+      env: { PATH: `${join(folder.path, "path")}:/usr/bin:/bin` },
+    });
+  };
+  for (const version of ["v8.17.0", "v18.20.1", "v20.20.2", "v24.6.9"]) expect(onPath(version).stderr).toContain("is too old");
+  for (const version of ["v24.7.0", "v24.10.1", "v26.10.0", "v100.0.0"]) expect(onPath(version).stdout).toBe("on PATH\n");
 });
