@@ -19,6 +19,12 @@ export interface Target extends AsyncDisposable {
    */
   put(name: string, parts: readonly Uint8Array[], options?: CallOptions): Promise<void>;
 
+  /**
+   * Begins an object whose name is known only when all of it has been written, so that it need not wait in memory.
+   * Only drivers have it that can write first and name last; nothing that fails in it can be tried again from within.
+   */
+  begin?(options?: CallOptions): Promise<UnnamedObject>;
+
   /** The bytes of an object, or `range` of it. Rejects with `target_missing_object`; a range past the end is `object_damaged`. */
   get(name: string, options?: GetOptions): Promise<Uint8Array>;
 
@@ -40,6 +46,14 @@ export interface Target extends AsyncDisposable {
 
   /** Removes left-overs of this driver's own unfinished puts that are older than `olderThanMs`; returns how many. */
   cleanUp(olderThanMs: number, options?: CallOptions): Promise<number>;
+}
+
+/** An object being written; invisible until it is finished. Disposing of it before leaves nothing. Calls must not overlap. */
+export interface UnnamedObject extends AsyncDisposable {
+  /** Adds bytes, which may be reused once the promise resolves. */
+  append(parts: readonly Uint8Array[]): Promise<void>;
+  /** Makes it durable and gives it its name, as `put` would have; an object of that name that holds the same bytes is as good. */
+  finish(name: string): Promise<void>;
 }
 
 export interface TargetCapabilities {

@@ -7,6 +7,8 @@ import { fsyncError, localError } from "./local-errors.ts";
 
 /** Bytes moved by one system call. Between two, the event loop turns, so that an abort or another call gets through. */
 const SEGMENT_BYTES = 8 * 2 ** 20;
+/** Bytes compared in one go. */
+const COMPARED_BYTES = 2 ** 20;
 /** What one writev takes on Linux (IOV_MAX). */
 const SEGMENT_PARTS = 1024;
 
@@ -74,19 +76,49 @@ export async function holdsParts(
 ): Promise<boolean> {
   const total = parts.reduce((sum, part) => sum + part.length, 0);
   if (attempt(options.doing, () => fs.fstatSync(fd)).size !== total) return false;
-  const buffer = Buffer.allocUnsafeSlow(Math.min(total, 2 ** 20));
   let position = 0;
   for (const part of parts) {
-    for (let offset = 0; offset < part.length; offset += buffer.length) {
-      const expected = part.subarray(offset, offset + buffer.length);
-      const found = buffer.subarray(0, expected.length);
-      if ((await readFully(fd, found, { ...options, position })) < expected.length) return false;
-      if (found.compare(expected) !== 0) return false;
+    for (let offset = 0; offset < part.length; offset += COMPARED_BYTES) {
+      const expected = part.subarray(offset, offset + COMPARED_BYTES);
+      if (!(await holdsPart(fd, expected, { ...options, position }))) return false;
       position += expected.length;
       await breathe(options.signal);
     }
   }
   return true;
+}
+
+/** True when the open file has these bytes at `position`. */
+async function holdsPart(
+  fd: number,
+  expected: Uint8Array,
+  options: { readonly position: number; readonly doing: string; readonly signal: AbortSignal | undefined },
+): Promise<boolean> {
+  const found = Buffer.allocUnsafe(expected.length);
+  return (await readFully(fd, found, options)) === expected.length && found.compare(expected) === 0;
+}
+
+/** True when the open file holds exactly the bytes of the file at `path`. */
+export async function holdsFile(
+  fd: number,
+  path: string,
+  options: { readonly doing: string; readonly signal: AbortSignal | undefined },
+): Promise<boolean> {
+  const other = attempt(options.doing, () => fs.openSync(path, fs.constants.O_RDONLY));
+  try {
+    const { size } = attempt(options.doing, () => fs.fstatSync(other));
+    const buffer = Buffer.allocUnsafeSlow(Math.min(size, COMPARED_BYTES));
+    if (attempt(options.doing, () => fs.fstatSync(fd)).size !== size) return false;
+    for (let position = 0; position < size; position += buffer.length) {
+      const expected = buffer.subarray(0, Math.min(buffer.length, size - position));
+      if ((await readFully(other, expected, { ...options, position })) < expected.length) return false;
+      if (!(await holdsPart(fd, expected, { ...options, position }))) return false;
+      await breathe(options.signal);
+    }
+    return true;
+  } finally {
+    closeFile(other);
+  }
 }
 
 /** fsync of an open file. Its failure, or that of `before`, is final for this object; see `fsyncError`. */

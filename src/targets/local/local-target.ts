@@ -4,7 +4,15 @@ import path from "node:path";
 import { throwIfAborted } from "../../base/abort.ts";
 import { HoldfastError } from "../../base/errors.ts";
 import { assertObjectName, assertPrefix, isObjectName } from "../names.ts";
-import type { CallOptions, GetOptions, ObjectStat, Target, TargetCapabilities, TargetCapacity } from "../target.ts";
+import type {
+  CallOptions,
+  GetOptions,
+  ObjectStat,
+  Target,
+  TargetCapabilities,
+  TargetCapacity,
+  UnnamedObject,
+} from "../target.ts";
 import { faultHook, type FaultHook, type FaultSpec } from "./fault-points.ts";
 import { attempt, breathe, closeFile, readFully, syncFolder, unlessMissing } from "./local-files.ts";
 import { LocalWriter } from "./local-writer.ts";
@@ -72,11 +80,24 @@ export class LocalTarget implements Target {
   async put(name: string, parts: readonly Uint8Array[], options: CallOptions = {}): Promise<void> {
     assertObjectName(name);
     throwIfAborted(options.signal);
-    if (!this.#enter()) {
-      this.#writer.createRoot();
-      this.#enter();
-    }
+    this.#enterForWriting();
     await this.#writer.put(name, parts, options.signal);
+  }
+
+  async begin(options: CallOptions = {}): Promise<UnnamedObject> {
+    throwIfAborted(options.signal);
+    this.#enterForWriting();
+    const object = this.#writer.begin(options.signal);
+    return {
+      append: (parts) => object.append(parts),
+      finish: async (name) => {
+        assertObjectName(name);
+        throwIfAborted(options.signal);
+        this.#enter();
+        await object.finish(name);
+      },
+      [Symbol.asyncDispose]: () => object[Symbol.asyncDispose](),
+    };
   }
 
   async get(name: string, options: GetOptions = {}): Promise<Uint8Array> {
@@ -161,6 +182,12 @@ export class LocalTarget implements Target {
 
   async [Symbol.asyncDispose](): Promise<void> {
     // No file stays open between calls.
+  }
+
+  #enterForWriting(): void {
+    if (this.#enter()) return;
+    this.#writer.createRoot();
+    this.#enter();
   }
 
   /** Checks mount and root before every call. False when there is no root yet and a put may make it. */

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
@@ -6,7 +7,11 @@ import { HoldfastError, errnoOf } from "../../base/errors.ts";
 import { TEMPORARY_FOLDER, isContentAddressed } from "../names.ts";
 import { DurableFolders } from "./durable-folders.ts";
 import type { FaultHook } from "./fault-points.ts";
-import { attempt, closeFile, holdsParts, syncFile, syncFolder, unlessMissing, writeParts } from "./local-files.ts";
+import { attempt, closeFile, holdsFile, holdsParts, syncFile, syncFolder, unlessMissing, writeParts } from "./local-files.ts";
+import type { UnnamedObject } from "../target.ts";
+
+/** Looks whether an open file holds the bytes that are to be stored. */
+type SameBytes = (fd: number, doing: string) => Promise<boolean>;
 
 /** Left-overs of a put: its temporary file, a claim on a name, a probe of the file system's clock. */
 const LEFT_OVER = /^(?:put|claim|probe)-[0-9a-f]{32,64}$/;
@@ -35,16 +40,62 @@ export class LocalWriter {
   }
 
   async put(name: string, parts: readonly Uint8Array[], signal: AbortSignal | undefined): Promise<void> {
-    if (await this.#holdsSame(name, parts, signal)) return;
+    const sameBytes: SameBytes = (fd, doing) => holdsParts(fd, parts, { doing, signal });
+    if (await this.#holdsSame(name, sameBytes)) return;
     const temporary = this.#temporaryPath("put");
     this.#inFlight.add(temporary);
     try {
       await this.#writeTemporary(temporary, name, parts, signal);
-      await this.#publish(temporary, name, parts, signal);
+      await this.#publish(temporary, name, sameBytes);
     } finally {
       this.#removeTemporary(temporary);
       this.#inFlight.delete(temporary);
     }
+  }
+
+  /** The temporary file of `put`, for whoever learns the name last. */
+  begin(signal: AbortSignal | undefined): UnnamedObject {
+    const temporary = this.#temporaryPath("put");
+    this.#inFlight.add(temporary);
+    const release = (): void => {
+      this.#removeTemporary(temporary);
+      this.#inFlight.delete(temporary);
+    };
+    const doing = `write ${temporary}`;
+    let fd: number | undefined;
+    try {
+      fd = this.#openTemporary(temporary, doing);
+    } catch (error) {
+      release();
+      throw error;
+    }
+    const close = (): void => {
+      if (fd !== undefined) closeFile(fd);
+      fd = undefined;
+    };
+    let writing: Promise<void> = Promise.resolve();
+    return {
+      append: (parts) => {
+        assert(fd !== undefined, "nothing is appended to an object that was finished or given up");
+        writing = writeParts(fd, parts, { doing, hook: this.#hook, signal });
+        return writing;
+      },
+      finish: async (name) => {
+        assert(fd !== undefined, "an object is finished once");
+        syncFile(fd, `make ${this.#pathOf(name)} durable`, () => this.#hook("before fsync"));
+        this.#hook("after fsync");
+        close();
+        throwIfAborted(signal);
+        await this.#publish(temporary, name, (other, why) => holdsFile(other, temporary, { doing: why, signal }));
+        release();
+      },
+      [Symbol.asyncDispose]: async () => {
+        // A descriptor that is closed under a write may be another file's by its next segment.
+        await writing.catch(() => undefined);
+        close();
+        if (this.#inFlight.has(temporary)) release();
+      },
+    };
   }
 
   /** Removes left-overs at least this old by the file system's clock, never those of this writer's own puts. */
@@ -108,7 +159,7 @@ export class LocalWriter {
   }
 
   /** Gives the durable temporary file its name, or finds that the name holds the same bytes already. */
-  async #publish(temporary: string, name: string, parts: readonly Uint8Array[], signal: AbortSignal | undefined): Promise<void> {
+  async #publish(temporary: string, name: string, sameBytes: SameBytes): Promise<void> {
     const file = this.#pathOf(name);
     // An object may be deleted between our EEXIST and our look at it; three rounds of that are someone else's fault.
     for (let round = 0; round < 3; round++) {
@@ -117,7 +168,7 @@ export class LocalWriter {
         this.#syncEntry(file);
         return;
       }
-      if (await this.#holdsSame(name, parts, signal)) return;
+      if (await this.#holdsSame(name, sameBytes)) return;
     }
     throw new HoldfastError("target_io", `Cannot store ${file}: the name is taken and freed again by another program`, {
       transient: true,
@@ -207,13 +258,13 @@ export class LocalWriter {
    * True when the name holds the same bytes: then they are synced here, because whoever stored them may not have come
    * to it. False when there is nothing. Other bytes reject.
    */
-  async #holdsSame(name: string, parts: readonly Uint8Array[], signal: AbortSignal | undefined): Promise<boolean> {
+  async #holdsSame(name: string, sameBytes: SameBytes): Promise<boolean> {
     const file = this.#pathOf(name);
     const doing = `compare ${file}`;
     const fd = unlessMissing(doing, () => fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK));
     if (fd === undefined) return false;
     try {
-      if (!attempt(doing, () => fs.fstatSync(fd)).isFile() || !(await holdsParts(fd, parts, { doing, signal }))) {
+      if (!attempt(doing, () => fs.fstatSync(fd)).isFile() || !(await sameBytes(fd, doing))) {
         throw new HoldfastError("target_exists", `${file} exists with other content`, {
           hint: isContentAddressed(name)
             ? "Its name is the hash of its bytes, so the stored copy is damaged: run a verify."

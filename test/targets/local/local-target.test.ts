@@ -72,6 +72,74 @@ describe("local target: order and modes", () => {
   });
 });
 
+describe("local target: an object whose name comes last", () => {
+  it("is nowhere until it is finished, and then is what was appended", async () => {
+    const order: FaultPoint[] = [];
+    const target = open({ faultPoint: (point) => order.push(point) });
+    await using object = await target.begin();
+    await object.append([bytes("one "), bytes("two ")]);
+    await object.append([]);
+    await object.append([bytes("three")]);
+    expect(await target.list("")).toEqual([]);
+    expect(temporaries()).toHaveLength(1);
+    expect(await target.cleanUp(0)).toBe(0);
+    await object.finish("packs/ab/one");
+    expect(Buffer.from(await target.get("packs/ab/one")).toString()).toBe("one two three");
+    expect(temporaries()).toEqual([]);
+    const steps: FaultPoint[] = ["after temporary write", "before fsync", "after fsync", "before link", "after folder fsync"];
+    expect(steps.map((step) => order.lastIndexOf(step))).toEqual(
+      steps.map((step) => order.lastIndexOf(step)).toSorted((a, b) => a - b),
+    );
+    expect(order.indexOf("before fsync")).toBeGreaterThan(order.lastIndexOf("after temporary write"));
+  });
+
+  it("leaves nothing when it is given up, whatever is under way", async () => {
+    const target = open();
+    const object = await target.begin();
+    const writing = object.append([new Uint8Array(20 * 2 ** 20)]);
+    await object[Symbol.asyncDispose]();
+    await writing;
+    await object[Symbol.asyncDispose]();
+    expect(temporaries()).toEqual([]);
+    expect(await target.list("")).toEqual([]);
+  });
+
+  it("takes a name that holds the same bytes, and refuses one that holds others", async () => {
+    const target = open();
+    const content = Buffer.alloc(3 * 2 ** 20, "same");
+    await target.put("index/same", [content]);
+    await target.put("index/longer", [content, content]);
+    await target.put("index/other", [Buffer.from(content).fill(1, 2_500_000, 2_500_001)]);
+    for (const name of ["index/same", "index/longer", "index/other"]) {
+      await using object = await target.begin();
+      await object.append([content.subarray(0, 1000), content.subarray(1000)]);
+      if (name === "index/same") await object.finish(name);
+      else await expect(object.finish(name)).rejects.toMatchObject({ code: "target_exists" });
+    }
+    expect(temporaries()).toEqual([]);
+  });
+
+  it.each([
+    ["before temporary open", "ENOSPC", "target_full"],
+    ["before temporary write", "EIO", "target_io"],
+    ["before fsync", "EIO", "target_io"],
+    ["before link", "EIO", "target_io"],
+    ["before folder fsync", "EIO", "target_io"],
+  ] as const)("a failure leaves nothing: %s = %s is %s", async (point, errno, code) => {
+    const target = open({ failAt: `${point}=${errno}` });
+    const write = async (): Promise<void> => {
+      await using object = await target.begin();
+      await object.append([bytes("whole")]);
+      await object.finish("keys/slot");
+    };
+    await expect(write()).rejects.toMatchObject({ code });
+    expect(await target.list("")).toEqual([]);
+    expect(temporaries()).toEqual([]);
+    await write();
+    expect(Buffer.from(await target.get("keys/slot")).toString()).toBe("whole");
+  });
+});
+
 describe("local target: every failing call", () => {
   const cases: [FaultPoint, string, string, boolean][] = [
     ["before temporary open", "ENOSPC", "target_full", false],

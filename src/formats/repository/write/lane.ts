@@ -178,7 +178,8 @@ export class Lane implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const thread = this.#thread;
     this.#thread = undefined;
-    await thread?.[Symbol.asyncDispose]();
+    // Asked, so that it removes what it has begun to write.
+    await thread?.stop({ type: "abort" });
     await this.#lease?.[Symbol.asyncDispose]();
   }
 }

@@ -7,14 +7,15 @@ import { systemRandom } from "../../../codec/system-random.ts";
 import { createSystemClock } from "../../../state/system-clock.ts";
 import { createTarget } from "../../../targets/registry.ts";
 import { RetryTarget } from "../../../targets/wrap/retry.ts";
-import type { Target } from "../../../targets/target.ts";
+import type { Target, UnnamedObject } from "../../../targets/target.ts";
 import { KeySet } from "../keys/key-set.ts";
 import { Sealer } from "../keys/sealer.ts";
 import { toPackRecord } from "../objects/index-object.ts";
 import { finishPack, type PackDirectory, type PackFrame } from "../objects/pack-directory.ts";
 import type { FromPack, PackFrameBytes, ToPack } from "./messages.ts";
 
-// The I/O thread of one target: gathers frames into packs, hashes them as they come, and puts each pack whole.
+// The I/O thread of one target: gathers frames into packs and hashes them as they come. Where the target takes an object
+// before its name is known, frames are written at once and leave memory; elsewhere each pack is put whole.
 
 const port = parentPort;
 if (port === null) throw new Error("pack-thread runs as a worker");
@@ -28,6 +29,8 @@ const PACK_CHUNKS = 65_536;
 interface OpenPack {
   readonly kind: 1 | 2;
   readonly hash: Hash;
+  /** Where the frames went; without it they wait in `parts`. */
+  readonly object: UnnamedObject | undefined;
   readonly parts: Uint8Array[];
   readonly frames: PackFrame[];
   chunks: number;
@@ -35,6 +38,8 @@ interface OpenPack {
 }
 
 let target: Target | undefined;
+/** `begin` of the driver itself: what it began cannot be tried again by a wrapper. */
+let begin: (() => Promise<UnnamedObject>) | undefined;
 let sealer: Sealer | undefined;
 let packBytes = 0;
 const open = new Map<1 | 2, OpenPack>();
@@ -48,8 +53,15 @@ function post(message: FromPack): void {
 function fail(error: unknown): void {
   if (failed) return;
   failed = true;
-  open.clear();
   post({ type: "failed", error: asHoldfastError(error).toWire() });
+  queue = queue.then(giveUp);
+}
+
+/** Forgets the open packs, and what was written of them. */
+async function giveUp(): Promise<void> {
+  const objects = [...open.values()].flatMap(({ object }) => object ?? []);
+  open.clear();
+  await Promise.allSettled(objects.map((object) => object[Symbol.asyncDispose]()));
 }
 
 async function append(frame: PackFrameBytes): Promise<void> {
@@ -60,17 +72,24 @@ async function append(frame: PackFrameBytes): Promise<void> {
     pack = undefined;
   }
   if (pack === undefined) {
-    pack = { kind: frame.kind, hash: createHash("sha256"), parts: [], frames: [], chunks: 0, bytes: 0 };
+    const object = await begin?.();
+    pack = { kind: frame.kind, hash: createHash("sha256"), object, parts: [], frames: [], chunks: 0, bytes: 0 };
     open.set(frame.kind, pack);
   }
   pack.hash.update(frame.sealed);
-  pack.parts.push(frame.sealed);
-  pack.bytes += frame.sealed.length;
+  const { length } = frame.sealed;
+  if (pack.object === undefined) pack.parts.push(frame.sealed);
+  else {
+    await pack.object.append([frame.sealed]);
+    freeBytes(frame.sealed);
+    post({ type: "accepted", bytes: length });
+  }
+  pack.bytes += length;
   pack.chunks += frame.chunkLengths.length;
   pack.frames.push({
     codec: frame.codec,
     row: 0,
-    storedLength: frame.sealed.length,
+    storedLength: length,
     rawLength: frame.rawLength,
     chunkIds: frame.chunkIds,
     chunkLengths: frame.chunkLengths,
@@ -87,33 +106,44 @@ async function finish(pack: OpenPack): Promise<void> {
   const tail = finishPack(sealer, directory, pack.bytes);
   for (const part of tail) pack.hash.update(part);
   const id = asPackId(pack.hash.digest("hex"));
-  const parts = [...pack.parts, ...tail];
-  const sizeBytes = parts.reduce((sum, part) => sum + part.length, 0);
+  const sizeBytes = pack.bytes + tail.reduce((sum, part) => sum + part.length, 0);
   const record = toPackRecord(id, sizeBytes, directory);
   while (puts.size >= PUTS_IN_FLIGHT) await Promise.race(puts);
-  const put = target
-    .put(`packs/${id.slice(0, 2)}/${id}`, parts)
+  const put = store(`packs/${id.slice(0, 2)}/${id}`, pack, tail)
     .then(() => {
-      for (const part of pack.parts) freeBytes(part);
-      if (failed) return;
-      post({ type: "packed", record });
-      post({ type: "accepted", bytes: pack.bytes });
+      if (!failed) post({ type: "packed", record });
+      if (pack.object === undefined) post({ type: "accepted", bytes: pack.bytes });
     })
     .catch(fail)
     .finally(() => puts.delete(put));
   puts.add(put);
 }
 
+async function store(name: string, pack: OpenPack, tail: readonly Uint8Array[]): Promise<void> {
+  if (target === undefined) throw new Error("not set up");
+  if (pack.object === undefined) {
+    await target.put(name, [...pack.parts, ...tail]);
+    for (const part of pack.parts) freeBytes(part);
+    return;
+  }
+  await using object = pack.object;
+  await object.append(tail);
+  await object.finish(name);
+}
+
 async function handle(message: ToPack): Promise<void> {
   switch (message.type) {
-    case "setup":
-      target = new RetryTarget(await createTarget(message.target), { clock: createSystemClock(), random: systemRandom });
+    case "setup": {
+      const driver = await createTarget(message.target);
+      if (driver.begin !== undefined) begin = driver.begin.bind(driver);
+      target = new RetryTarget(driver, { clock: createSystemClock(), random: systemRandom });
       sealer = new Sealer(new KeySet(message.keys), systemRandom);
       packBytes = message.packBytes;
       post({ type: "ready" });
       break;
+    }
     case "frames":
-      if (!failed) for (const frame of message.frames) await append(frame);
+      for (const frame of message.frames) if (!failed) await append(frame);
       break;
     case "flush": {
       const rest = [...open.values()];
@@ -124,8 +154,7 @@ async function handle(message: ToPack): Promise<void> {
       break;
     }
     case "abort":
-      failed = true;
-      open.clear();
+      await giveUp();
       await Promise.allSettled(puts);
       await target?.[Symbol.asyncDispose]();
       post({ type: "flushed" });
@@ -137,5 +166,7 @@ async function handle(message: ToPack): Promise<void> {
 // One message after the other: frames keep their order, and a flush sees all that came before it.
 let queue: Promise<void> = Promise.resolve();
 port.on("message", (message: ToPack) => {
+  // What waits in front of it is not worth writing any more.
+  if (message.type === "abort") failed = true;
   queue = queue.then(() => handle(message)).catch(fail);
 });
