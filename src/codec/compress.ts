@@ -12,6 +12,15 @@ const CODEC_NAMES: readonly CodecName[] = ["none", "zstd", "gzip"];
 /** 16 MiB: what a reader may be made to keep for one zstd frame. */
 const MAX_WINDOW_LOG = 24;
 
+/**
+ * Level 3, the default, with search tables of 192 KiB instead of 768 KiB: they stay in a core's own cache beside what is
+ * compressed, which takes a fifth less time and stores 2 % more (docs/performance.md).
+ */
+const DEFAULT_LEVEL_TABLES: Readonly<Record<number, number>> = {
+  [zlib.constants.ZSTD_c_hashLog]: 15,
+  [zlib.constants.ZSTD_c_chainLog]: 14,
+};
+
 const SAMPLE_BYTES = 16 * 1024;
 const SAMPLED_FROM_BYTES = 128 * 1024;
 const MAX_SAMPLES = 8;
@@ -50,6 +59,7 @@ export function compress(codec: CodecName, level: number, raw: Uint8Array): Buff
         [zlib.constants.ZSTD_c_contentSizeFlag]: 1,
         [zlib.constants.ZSTD_c_checksumFlag]: 0,
       };
+      if (level === 3) Object.assign(params, DEFAULT_LEVEL_TABLES);
       // Only these levels choose a larger window; naming it for the others would change what they cost.
       if (level >= 20) params[zlib.constants.ZSTD_c_windowLog] = MAX_WINDOW_LOG;
       return zlib.zstdCompressSync(raw, { params, pledgedSrcSize: raw.length, chunkSize });
