@@ -16,6 +16,8 @@ import { checkReadable, compareRestored } from "./verify.ts";
 
 /** Files handed to the threads together. */
 const ROUND_FILES = 4096;
+/** Folders that get their metadata in one turn of the event loop: some milliseconds. */
+const SETTLED_A_TURN = 256;
 /** Damaged files that may wait for their second attempt while others go on. */
 const SLOW_FILES = 256;
 
@@ -275,7 +277,9 @@ class Performer implements AsyncDisposable {
 
   /** Deletes, then metadata, deepest first: what a folder has in the end nothing in it changes any more. */
   async #settleReady(): Promise<void> {
+    let settled = 0;
     for (let folder = this.#ready.shift(); folder !== undefined; folder = this.#ready.shift()) {
+      if (++settled % SETTLED_A_TURN === 0) await nextTurn();
       if (!folder.failed) await this.#settle(folder);
       if (folder.parent !== undefined) this.#release(folder.parent);
     }

@@ -27,7 +27,7 @@ import {
 const BATCH_BYTES = 2 * 2 ** 20;
 const BATCH_FILES = 512;
 /** Unchanged files asked about in one message. */
-const CHECK_FILES = 1024;
+const CHECK_FILES = 256;
 /** Tree chunks whose claims are asked in one message. */
 const CLAIM_BYTES = 2 ** 20;
 const CLAIM_COUNT = 512;
