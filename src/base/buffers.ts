@@ -5,3 +5,8 @@
 export function freeBytes(bytes: Uint8Array): void {
   if (bytes.buffer instanceof ArrayBuffer && !bytes.buffer.detached) bytes.buffer.transfer(0);
 }
+
+/** `freeBytes` for a result of Node's own calls: small ones may be views into its shared pool, which is not ours to free. */
+export function freeIfLarge(bytes: Uint8Array): void {
+  if (bytes.length > Buffer.poolSize) freeBytes(bytes);
+}

@@ -1,8 +1,8 @@
 import type { ProfileParameters } from "./profile.ts";
 
 /**
- * Length of the chunk that begins at `start`. `end - start` are the bytes left of the content, or at least
- * `profile.max` of them: the caller guarantees one or the other, since a cut never looks further.
+ * Length of the chunk that begins at `start`. A cut never looks further than `profile.max`, so it is right when
+ * `end - start` are all the bytes left of the content, or at least that many; and with fewer when it comes before `end`.
  * The cuts depend on `gear`, the profile and the bytes from `start` on, on nothing before them. Returns 0 only when
  * `start === end`. Allocates nothing.
  */

@@ -1,6 +1,6 @@
 import * as crypto from "node:crypto";
 import { strict as assert } from "node:assert";
-import { freeBytes } from "../base/buffers.ts";
+import { freeIfLarge } from "../base/buffers.ts";
 import { HoldfastError } from "../base/errors.ts";
 import { ByteReader, ByteWriter } from "./binary.ts";
 
@@ -130,7 +130,7 @@ export function seal(input: SealInput): Buffer {
   sealed.set(salt, 0);
   const text = cipher.update(plain);
   sealed.set(text, SALT_BYTES);
-  if (text.length > Buffer.poolSize) freeBytes(text);
+  freeIfLarge(text);
   cipher.final();
   sealed.set(cipher.getAuthTag(), SALT_BYTES + plain.length);
   return sealed;

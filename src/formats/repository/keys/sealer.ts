@@ -1,4 +1,5 @@
 import { strict as assert } from "node:assert";
+import { freeIfLarge } from "../../../base/buffers.ts";
 import { HoldfastError } from "../../../base/errors.ts";
 import type { Randomness } from "../../../base/random.ts";
 import { CODEC_NUMBER, compress, decompress, isCodecNumber } from "../../../codec/compress.ts";
@@ -87,9 +88,12 @@ export class Sealer {
     return this.#seal(this.keys.current, "frame", kind, codecNumber, rawLength, plain);
   }
 
-  /** The raw bytes of a frame, decompressed. The caller checks chunk ids. */
+  /** The raw bytes of a frame, decompressed; the caller's own. The caller checks chunk ids. */
   openFrame(frame: SealedFrame, stored: Uint8Array): Buffer {
-    return decompress(frame.codec, this.unsealFrame(frame, stored), frame.rawLength);
+    const plain = this.unsealFrame(frame, stored);
+    const raw = decompress(frame.codec, plain, frame.rawLength);
+    if (raw.buffer !== plain.buffer) freeIfLarge(plain);
+    return raw;
   }
 
   /** The codec's output of a frame, authenticated but not decompressed. */

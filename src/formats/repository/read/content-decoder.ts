@@ -1,3 +1,4 @@
+import { freeBytes, freeIfLarge } from "../../../base/buffers.ts";
 import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
 import { systemRandom } from "../../../codec/system-random.ts";
 import type { ContentDecoder, ContentPiece } from "../../format.ts";
@@ -50,6 +51,7 @@ class FrameDecoder implements ContentDecoder {
         }
       }
     }
+    for (const stored of batch.stored) freeBytes(stored);
     this.#shrink();
   }
 
@@ -92,7 +94,9 @@ class FrameDecoder implements ContentDecoder {
     for (const [number, raw] of this.#frames) {
       if (this.#cached <= CACHE_BYTES) return;
       this.#frames.delete(number);
-      if (Buffer.isBuffer(raw)) this.#cached -= raw.length;
+      if (!Buffer.isBuffer(raw)) continue;
+      this.#cached -= raw.length;
+      freeIfLarge(raw);
     }
   }
 }

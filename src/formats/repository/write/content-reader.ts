@@ -30,8 +30,8 @@ import {
 
 /** Bytes of a large file that are read and cut in one go before the next part may start in another thread. */
 export const SEGMENT_BYTES = 8 * 2 ** 20;
-/** A batch, or a part with the look-ahead that its last cut needs. */
-const ARENA_BYTES = SEGMENT_BYTES + 8 * 2 ** 20;
+/** A batch, a part, or what is left of a stream and its next piece. */
+const ARENA_BYTES = SEGMENT_BYTES + 2 ** 20;
 /** Age below which a change may hide in the time stamp's granularity. */
 const RACY_MS = 2000;
 const NS_PER_MS = 1_000_000n;
@@ -132,8 +132,7 @@ export class ContentReader {
     }
     let consumed = 0;
     if (last || stream.length >= SEGMENT_BYTES) {
-      const cutUpTo = last ? stream.length : stream.length - this.#profile.max;
-      consumed = this.#cut(stream.arena, 0, stream.length, cutUpTo, last);
+      consumed = this.#cut(stream.arena, 0, stream.length, last);
       const rest = this.#arena();
       stream.arena.copy(rest, 0, consumed, stream.length);
       stream.arena = rest;
@@ -230,7 +229,7 @@ export class ContentReader {
       size = after.size;
     }
     if (stat !== undefined) stat = { ...stat, size: extents === undefined ? length : stat.size };
-    this.#cut(arena, start, start + length, start + length, true);
+    this.#cut(arena, start, start + length, true);
     const xattrs = readXattrs(fd);
     const holes = extents !== undefined && total(extents) < size;
     const extra =
@@ -262,12 +261,12 @@ export class ContentReader {
         ((batch.flags[item] as number) & 1) !== 0 ? boundedExtents(dataExtents(fd, now.size)) : [{ offset: 0, length: now.size }],
       );
     const contentBytes = total(segment.extents);
-    const want = Math.min(contentBytes - segment.position, SEGMENT_BYTES + this.#profile.max);
+    const want = Math.min(contentBytes - segment.position, SEGMENT_BYTES);
     const length = readJoined(fd, segment.extents, segment.position, arena, want);
     const after = statOf(fd);
     const intact = sameStat(segment.stat, after) && length === want;
     const reachesEnd = segment.position + length >= contentBytes || length < want;
-    const consumed = this.#cut(arena, 0, length, reachesEnd ? length : SEGMENT_BYTES, reachesEnd);
+    const consumed = this.#cut(arena, 0, length, reachesEnd);
     const first = segment.number === 0;
     const xattrs = first ? readXattrs(fd) : [];
     const holes = first && contentBytes < segment.stat.size;
@@ -291,11 +290,15 @@ export class ContentReader {
     };
   }
 
-  /** Cuts `arena[start, end)`; begins no chunk at or after `until` unless `final`. Returns the bytes that became chunks. */
-  #cut(arena: Buffer, start: number, end: number, until: number, final: boolean): number {
+  /**
+   * Cuts `arena[start, end)`. Unless the content ends there (`final`), a cut that only the end of what was read made is
+   * left to whoever reads on. Returns the bytes that became chunks.
+   */
+  #cut(arena: Buffer, start: number, end: number, final: boolean): number {
     let position = start;
-    while (position < end && (final || position < until)) {
+    while (position < end) {
       const length = nextCut(this.#keys.lineage.gear, this.#profile, arena, position, end);
+      if (!final && position + length === end && length < this.#profile.max) break;
       this.#offsets.push(position);
       this.#lengths.push(length);
       this.#ids.push(this.#keys.chunkId(1, arena.subarray(position, position + length)));

@@ -1,5 +1,5 @@
 import { strict as assert } from "node:assert";
-import { freeBytes } from "../../../base/buffers.ts";
+import { freeIfLarge } from "../../../base/buffers.ts";
 import { HoldfastError } from "../../../base/errors.ts";
 import type { Randomness } from "../../../base/random.ts";
 import { CODEC_NUMBER, compressIfWorthwhile, decompress, type CodecName } from "../../../codec/compress.ts";
@@ -158,11 +158,6 @@ function joined({ raw, borrowed, length }: Group): Uint8Array {
   if (raw !== undefined) return raw.subarray(0, length);
   assert(borrowed !== undefined, "a group has memory of its own or borrows some");
   return new Uint8Array(borrowed.buffer, borrowed.byteOffset, length);
-}
-
-/** Small results may be views into Node's shared pool, which is not ours to free. */
-function freeIfLarge(bytes: Uint8Array): void {
-  if (bytes.length > Buffer.poolSize) freeBytes(bytes);
 }
 
 function verificationFailure(step: string): HoldfastError {
