@@ -1,6 +1,6 @@
 /** The place of a campaign: a changing tree, its repository, and what every snapshot in it must restore to. */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -222,6 +222,12 @@ export class CampaignLab {
     const differences = manifestDifferences(expected as Manifest, takeManifest(join(destination, this.tree.root)));
     must(differences.length === 0, `snapshot ${snapshot.id} restored by ${reader} differs:\n  ${differences.join("\n  ")}`);
     rmSync(destination, { recursive: true, force: true });
+  }
+
+  /** Removes pack folders that prunes have emptied, so that the next pack makes one anew. */
+  forgetEmptyFolders(): void {
+    const packs = join(this.folder, "repository/packs");
+    for (const name of readdirSync(packs)) if (readdirSync(join(packs, name)).length === 0) rmdirSync(join(packs, name));
   }
 
   /** Objects of the repository, by folder. */

@@ -122,6 +122,8 @@ export class Campaign {
       }));
     for (const name of Object.keys(FAULT_POINTS) as FaultPoint[]) {
       if (name.endsWith(" claim")) continue;
+      // After some dozen backups every folder that a pack could need is there.
+      if (/folder create|parent fsync/.test(name)) this.lab.forgetEmptyFolders();
       await this.#reach("backup", name, (attempt) => this.#targetPoint(name, attempt, /delete/.test(name) ? 2 : 4));
       if (this.#thorough && /delete|readdir|link$/.test(name))
         await this.#reach("prune", name, (attempt) => this.#targetPoint(name, attempt, 6));
