@@ -1,236 +1,245 @@
-// `npm run bench`: Holdfast beside restic and borg (where installed) on the same bytes, in turn, on the same disk.
-//   node scripts/bench.mjs [--corpus FOLDER] [--runs 3] [--work FOLDER] [--peers restic,borg] [--lines first,unchanged,verify,restore,one] [--json FILE]
-// Prints medians, ratios to restic, CPU seconds and peak memory; for Holdfast also the longest pause of the main thread's event loop.
+// `npm run bench`: Holdfast beside restic and borg (where installed) and beside the limit, on the same bytes, in turn, on the same disk.
+// `npm run bench -- --help` says how; scripts/bench/lines.mjs holds what is measured, with the aims.
 import { spawnSync } from "node:child_process";
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir, totalmem } from "node:os";
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { cpus, loadavg, release, totalmem } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { archivesOf } from "./bench/archives.mjs";
+import { openCorpus, SOURCE_BYTES } from "./bench/corpora.mjs";
+import { GROUPS, KEPT, LINES, STATES, TMPFS } from "./bench/lines.mjs";
+import * as measure from "./bench/measure.mjs";
+import { readOptions } from "./bench/options.mjs";
+import { mainTable, rowsOf, sizeTable, verdict } from "./bench/report.mjs";
+import { openTool, versionOf } from "./bench/tools.mjs";
 
-const { values } = parseArgs({
-  options: {
-    corpus: { type: "string", default: "/tmp/holdfast-bench/corpus/linux-source-6.1" },
-    runs: { type: "string", default: "3" },
-    work: { type: "string", default: tmpdir() },
-    peers: { type: "string", default: "restic,borg" },
-    lines: { type: "string", default: "first,unchanged,verify,restore,one" },
-    json: { type: "string" },
-  },
-});
-const root = new URL("..", import.meta.url).pathname;
-const runs = Number(values.runs);
-const wanted = new Set(values.lines.split(","));
-const has = (program) => spawnSync("sh", ["-c", `command -v ${program}`]).status === 0;
-const peers = values.peers.split(",").filter((name) => name !== "" && has(name));
+const options = readOptions();
+const { runs, scale, wanted, root, cache } = options;
+const progress = (text) => process.stderr.write(`${text}\n`);
 
-/** Debian's package holds the tree as one archive. */
-function prepareCorpus() {
-  if (existsSync(values.corpus)) return;
-  const archive = "/usr/src/linux-source-6.1.tar.xz";
-  if (!existsSync(archive)) {
-    console.error(`No corpus at ${values.corpus}. Install the Debian package linux-source-6.1, or name a folder with --corpus.`);
-    process.exit(2);
-  }
-  mkdirSync(join(values.corpus, ".."), { recursive: true });
-  spawnSync("tar", ["-xf", archive, "-C", join(values.corpus, "..")], { stdio: "inherit" });
-}
+const [samples, failures, notes] = [[], [], []];
+const [pauses, archives] = [{}, {}];
+/** What is measured in turn; a peer that is missing is named in the table. */
+const tools = ["holdfast", ...options.peers];
+const missing = new Map(
+  options.peers.filter((name) => !measure.hasProgram(name)).map((name) => [name, `${name} is not installed`]),
+);
 
-/** Wall seconds, CPU seconds of the command and its children, peak resident MB. */
-function measure(command, args, env = {}) {
-  const report = join(folder, "time.txt");
-  const started = process.hrtime.bigint();
-  const result = has("/usr/bin/time")
-    ? spawnSync("/usr/bin/time", ["-o", report, "-f", "%U %S %M", command, ...args], {
-        env: { ...process.env, ...env },
-        encoding: "utf8",
-        maxBuffer: 2 ** 28,
-      })
-    : spawnSync(command, args, { env: { ...process.env, ...env }, encoding: "utf8", maxBuffer: 2 ** 28 });
-  const wall = Number(process.hrtime.bigint() - started) / 1e9;
-  if (result.status !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${result.status}: ${result.stderr}`);
-  const [user, system, peak] = existsSync(report) ? readLast(report) : [NaN, NaN, NaN];
-  return { wall, cpu: user + system, rss: peak / 1024, stdout: result.stdout };
-}
+measure.installSignals();
+mkdirSync(cache, { recursive: true });
+mkdirSync(options.work, { recursive: true });
+const work = measure.temporaryPath(mkdtempSync(join(options.work, "run-")));
+const tmpfs = existsSync(TMPFS) ? measure.temporaryPath(mkdtempSync(join(TMPFS, "holdfast-bench-"))) : undefined;
+const loadBefore = loadavg();
 
-function readLast(path) {
-  const text = spawnSync("tail", ["-n", "1", path], { encoding: "utf8" }).stdout;
-  return text.trim().split(" ").map(Number);
-}
-
-const folder = mkdtempSync(join(values.work, "holdfast-bench-"));
-const sizeOf = (path) =>
-  statSync(path).isDirectory() ? readdirSync(path).reduce((sum, name) => sum + sizeOf(join(path, name)), 0) : statSync(path).size;
-const fresh = (name) => {
-  const path = join(folder, name);
-  rmSync(path, { recursive: true, force: true });
-  return path;
-};
-
-const holdfast = {
-  name: "holdfast",
-  prepare() {
-    const home = fresh("holdfast");
-    mkdirSync(home);
-    writeFileSync(
-      join(home, "holdfast.yaml"),
-      [
-        "version: 1",
-        "daemon: { stateDir: ./state, cacheDir: ./cache }",
-        "encryption: { main: { keyFile: ./key, generate: true } }",
-        `sources: { corpus: { type: files, paths: [${JSON.stringify(values.corpus)}] } }`,
-        "targets: { disk: { type: local, path: ./repository, encryption: main } }",
-        "jobs: { corpus: { sources: [corpus], targets: [disk] } }",
-        "",
-      ].join("\n"),
-    );
-    this.config = join(home, "holdfast.yaml");
-    this.repository = join(home, "repository");
-    this.run("apply");
-  },
-  run(...args) {
-    return measure(join(root, "bin/holdfast"), [...args, "-q", "-c", this.config]);
-  },
-  first: (self) => self.run("backup", "corpus"),
-  unchanged: (self) => self.run("backup", "corpus"),
-  verify: (self) => self.run("verify", "--read-data"),
-  restore: (self) => self.run("restore", "latest", "--to", fresh("out")),
-  one: (self) => self.run("restore", `latest:${values.corpus}/MAINTAINERS`, "--to", fresh("out")),
-};
-
-const restic = {
-  name: "restic",
-  prepare() {
-    this.repository = fresh("restic");
-    this.run("init");
-  },
-  run(...args) {
-    return measure("restic", ["-q", "-r", this.repository, ...args], { RESTIC_PASSWORD: "bench" });
-  },
-  first: (self) => self.run("backup", values.corpus),
-  unchanged: (self) => self.run("backup", values.corpus),
-  verify: (self) => self.run("check", "--read-data"),
-  restore: (self) => self.run("restore", "latest", "--target", fresh("out")),
-  one: (self) => self.run("restore", "latest", "--target", fresh("out"), "--include", `${values.corpus}/MAINTAINERS`),
-};
-
-const borg = {
-  name: "borg",
-  prepare() {
-    this.repository = fresh("borg");
-    this.number = 0;
-    this.run("init", "-e", "repokey-blake2", this.repository);
-  },
-  run(...args) {
-    return measure("borg", args, { BORG_PASSPHRASE: "bench", BORG_BASE_DIR: join(folder, "borg-base") });
-  },
-  create: (self) => self.run("create", "-C", "zstd,3", `${self.repository}::${++self.number}`, values.corpus),
-  first: (self) => self.create(self),
-  unchanged: (self) => self.create(self),
-  verify: (self) => self.run("check", "--verify-data", self.repository),
-  restore: (self) => self.extract(self),
-  one: (self) => self.extract(self, `${values.corpus.slice(1)}/MAINTAINERS`),
-  extract(self, ...paths) {
-    const out = fresh("out");
-    mkdirSync(out);
-    const before = process.cwd();
-    process.chdir(out);
-    try {
-      return self.run("extract", `${self.repository}::1`, ...paths);
-    } finally {
-      process.chdir(before);
-    }
-  },
-};
-
-const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor((numbers.length - 1) / 2)];
-
-prepareCorpus();
-const tools = [holdfast, ...[restic, borg].filter(({ name }) => peers.includes(name))];
-const samples = [];
 try {
-  // Bring the corpus into the page cache, so that nobody pays for being first.
-  spawnSync("sh", ["-c", `find ${JSON.stringify(values.corpus)} -type f -print0 | xargs -0 cat > /dev/null`]);
-  for (let run = 0; run < runs; run++) {
-    for (const tool of tools) {
-      tool.prepare();
-      for (const line of ["first", "unchanged", "verify", "restore", "one"]) {
-        if (!wanted.has(line) && line !== "first") continue;
-        const { wall, cpu, rss } = tool[line](tool);
-        const stored = line === "first" ? sizeOf(tool.repository) : undefined;
-        samples.push({ tool: tool.name, line, run, wall, cpu, rss, stored });
-        process.stderr.write(
-          `${tool.name} ${line} #${run + 1}: ${wall.toFixed(2)} s, ${cpu.toFixed(1)} CPU s, ${rss.toFixed(0)} MB\n`,
-        );
-      }
-      rmSync(tool.repository, { recursive: true, force: true });
-    }
+  const versions = await versionsOf();
+  for (const [name, group] of Object.entries(GROUPS)) {
+    const lines = Object.keys(LINES).filter((line) => LINES[line].group === name && wanted.has(line));
+    if (lines.length > 0) await runGroup(group, lines);
   }
-  const pauses = await longestPauses();
-  report(pauses);
+  await finish(versions);
+} catch (error) {
+  if (!measure.stopped()) throw error;
 } finally {
-  rmSync(folder, { recursive: true, force: true });
+  measure.removeTemporary();
 }
 
-/** The longest pause of the event loop, measured inside a process of its own through the library. */
-async function longestPauses() {
-  holdfast.prepare();
-  const script = `
-    import { monitorEventLoopDelay } from "node:perf_hooks";
-    const { Holdfast, readConfigFile, openState, createSystemClock, systemRandom } = await import(${JSON.stringify(join(root, "dist/index.js"))});
-    const loaded = readConfigFile(${JSON.stringify(holdfast.config)}, { env: process.env, cwd: "/", hostName: "bench", home: "/", isRoot: true, timezone: "UTC" }, false);
-    const state = openState(loaded.config.daemon.stateDir);
-    const h = new Holdfast(loaded.config, state, { env: process.env, credentialsDirectory: undefined, clock: createSystemClock(), random: systemRandom, toolVersion: "bench", gitCommit: undefined, configText: "", listener: () => {} });
-    const signal = new AbortController().signal;
-    const out = {};
-    const line = async (name, act) => { const d = monitorEventLoopDelay({ resolution: 1 }); d.enable(); await act(); out[name] = d.max / 1e6; };
-    await line("first", () => h.backup("corpus", { signal }));
-    await line("unchanged", () => h.backup("corpus", { signal }));
-    await line("verify", () => h.verify({ snapshots: [], readData: 1, signal }));
-    await line("restore", () => h.restore({ selector: { id: "latest" }, path: "/", to: { folder: ${JSON.stringify(fresh("out"))} }, include: [], exclude: [], overwrite: "if-changed", delete: false, verifyFirst: false, verify: false, safetySnapshot: true, confirmedLive: false, signal }));
-    await h[Symbol.asyncDispose](); state.close();
-    console.log(JSON.stringify(out));`;
-  const path = join(folder, "pauses.mjs");
-  writeFileSync(path, script);
-  const { status, stdout, stderr } = spawnSync(join(root, "node_modules/.bin/node"), [path], { encoding: "utf8" });
-  if (status !== 0) throw new Error(stderr);
-  return JSON.parse(stdout);
+/** All runs of all tools for the lines of one group; whatever cannot be run is noted with the reason. */
+async function runGroup(group, lines) {
+  let prepared;
+  try {
+    const corpus = await openCorpus(group.corpus, options);
+    checkSpace(group, corpus.meta.bytes ?? SOURCE_BYTES[group.corpus] * scale);
+    prepared = { corpus, ...(await group.prepare({ corpus, work, wanted })) };
+    noteCorpus(group.corpus, corpus.meta);
+    await measure.warm(prepared.limitSource ?? (existsSync(prepared.source) ? prepared.source : corpus.data));
+  } catch (error) {
+    giveUp(error, lines, undefined);
+    return;
+  }
+  for (let run = 0; run < runs; run++) {
+    // Nobody is always the first after the machine's own pause.
+    for (const tool of [...tools.slice(run % tools.length), ...tools.slice(0, run % tools.length)])
+      if (missing.has(tool)) noteFailures(lines, tool, missing.get(tool));
+      else await runPass(group, lines, prepared, tool, run);
+    await runLimits(lines, prepared, run);
+  }
+  if (options.withPauses) await runPass(group, lines, prepared, "pauses", 0);
+  await addArchives(lines, prepared);
+  for (const folder of [work, tmpfs].filter((path) => path !== undefined))
+    for (const name of readdirSync(folder)) measure.remove(join(folder, name));
 }
 
-function report(pauses) {
-  const rows = [];
-  for (const line of ["first", "unchanged", "verify", "restore", "one"]) {
-    const of = (tool) => samples.filter((one) => one.line === line && one.tool === tool.name);
-    const base = peers.includes("restic") ? median(of(restic).map(({ wall }) => wall)) : undefined;
-    for (const tool of tools) {
-      const mine = of(tool);
-      if (mine.length === 0) continue;
-      const wall = median(mine.map((one) => one.wall));
-      rows.push({
-        line,
-        tool: tool.name,
-        wall,
-        ratio: base === undefined ? undefined : wall / base,
-        cpu: median(mine.map((one) => one.cpu)),
-        rss: median(mine.map((one) => one.rss)),
-        stored: mine[0].stored === undefined ? undefined : median(mine.map((one) => one.stored)),
-        pause: tool === holdfast ? pauses[line] : undefined,
-      });
+function checkSpace({ space }, bytes) {
+  const need = (place, factor, folder) => {
+    if (factor === undefined) return;
+    if (folder === undefined) throw new Error(`there is no ${TMPFS}`);
+    if (measure.freeBytes(folder) < bytes * factor + 1e8)
+      throw new Error(`needs ${((bytes * factor) / 1e9 + 0.1).toFixed(1)} GB free in ${place}`);
+  };
+  need("the work folder", space.work, work);
+  need(TMPFS, space.tmpfs, tmpfs);
+}
+
+/** One tool through all lines of a group. A line that fails ends the pass; what it leaves out is noted. */
+async function runPass({ pass }, lines, prepared, name, run) {
+  const opened = [];
+  const done = new Set();
+  const open = async ({ source, repository, name: own = "main" }) => {
+    const tool = await openTool(name, { source, repository, root, folder: join(work, `${name}-${own}`) });
+    opened.push(tool);
+    await measure.settle();
+    return tool;
+  };
+  let before = 0;
+  const step = async (line, tool, act, check) => {
+    await measure.settle();
+    before = LINES[line].bytes === "new" ? tool.size() : 0;
+    const needed = lines.includes(line) || LINES[line].bytes === "stored";
+    if (!needed) return;
+    const { wall, cpu, rss, pause } = await act();
+    check?.();
+    done.add(line);
+    if (!lines.includes(line)) return;
+    if (name === "pauses") pauses[line] = pause;
+    else {
+      const bytes = LINES[line].bytes === undefined ? undefined : tool.size() - before;
+      samples.push({ tool: name, line, run, wall, cpu, rss, bytes });
+      progress(
+        `${name} ${line} #${run + 1}: ${wall.toFixed(2)} s, ${cpu.toFixed(1)} CPU s, ${rss.toFixed(0)} MB${bytes === undefined ? "" : `, ${(bytes / 1e6).toFixed(1)} MB ${LINES[line].bytes}`}`,
+      );
+    }
+  };
+  try {
+    await pass({ ...prepared, work, tmpfs, wanted, open, step });
+  } catch (error) {
+    giveUp(
+      error,
+      lines.filter((line) => !done.has(line)),
+      name,
+    );
+  } finally {
+    for (const tool of opened) tool.close();
+  }
+}
+
+async function runLimits(lines, { source, limitSource }, run) {
+  for (const line of lines) {
+    const act = LINES[line].limit;
+    if (act === undefined) continue;
+    for (const [tool, command] of act === "backup"
+      ? [
+          ["limit", "backup-check"],
+          ["limit-unchecked", "backup"],
+        ]
+      : [["limit", act]]) {
+      try {
+        const places =
+          act === "restore" ? [measure.emptyFolder(join(work, "frames")), measure.emptyFolder(join(tmpfs, "limit"))] : [];
+        await measure.settle();
+        const { rss, stdout } = await measure.run(
+          process.execPath,
+          [join(root, "scripts/bench/limit.mjs"), command, limitSource ?? source, ...places],
+          { report: join(work, "time.txt") },
+        );
+        const { wall, cpu, bytes } = JSON.parse(stdout);
+        samples.push({ tool, line, run, wall, cpu, rss, bytes: LINES[line].bytes === undefined ? undefined : bytes });
+        progress(`${tool} ${line} #${run + 1}: ${wall.toFixed(2)} s, ${cpu.toFixed(1)} CPU s`);
+        for (const place of places) measure.remove(place);
+      } catch (error) {
+        giveUp(error, [line], tool);
+      }
     }
   }
-  const cell = (value, digits, unit = "") =>
-    value === undefined || Number.isNaN(value) ? "" : `${value.toFixed(digits)}${unit}`;
+}
+
+async function addArchives(lines, prepared) {
+  const line = ["first", "image", "states"].find((one) => lines.includes(one));
+  if (line === undefined) return;
+  try {
+    const { last, ...all } = await archivesOf(prepared, { first: STATES - KEPT });
+    archives[line] = all;
+    if (last !== undefined) for (const one of ["states-kept", "states-fresh"]) if (lines.includes(one)) archives[one] = last;
+  } catch (error) {
+    giveUp(error, [line], "tar");
+  }
+}
+
+function giveUp(error, lines, tool) {
+  if (measure.stopped()) throw error;
+  progress(`${tool ?? "all tools"}, ${lines.join(", ")}: ${error.message}`);
+  if (tool === "pauses" || tool === "tar") notes.push(`${tool} of ${lines.join(", ")}: ${error.message.slice(0, 300)}`);
+  else noteFailures(lines, tool, error.message);
+}
+
+function noteFailures(lines, tool, reason) {
+  for (const line of lines)
+    if (!failures.some((one) => one.line === line && one.tool === tool)) failures.push({ line, tool, reason });
+}
+
+function noteCorpus(name, { files, bytes, uniqueBytes, from, changedPages }) {
+  const image =
+    uniqueBytes === undefined
+      ? ""
+      : `, ${((uniqueBytes / bytes) * 100).toFixed(0)} % of it from ${from} different files of this system, the rest the same bytes in another guise`;
+  const text = `${name}: ${files} files, ${(bytes / 1e6).toFixed(1)} MB${image}${changedPages === undefined ? "" : `; ${changedPages} of ${Math.ceil(bytes / 4096)} pages changed`}`;
+  if (!notes.includes(text)) notes.push(text);
+}
+
+async function versionsOf() {
+  const versions = { node: process.version, holdfast: await versionOf(join(root, "bin/holdfast"), "--version") };
+  versions.commit = await versionOf("git", "-C", root, "rev-parse", "--short", "HEAD");
+  if (tools.includes("restic") && !missing.has("restic")) versions.restic = await versionOf("restic", "version");
+  if (tools.includes("borg") && !missing.has("borg")) versions.borg = await versionOf("borg", "--version");
+  versions.zstd = process.versions.zstd;
+  if (!existsSync(measure.GNU_TIME)) notes.push("no CPU seconds and no memory: GNU time is missing (Debian package time)");
+  const built = join(root, "dist/main.js");
+  const newer = (folder) =>
+    readdirSync(folder, { recursive: true }).some(
+      (path) => path.endsWith(".ts") && statSync(join(folder, path)).mtimeMs > statSync(built).mtimeMs,
+    );
+  if (!existsSync(built)) throw new Error(`${built} is missing: run npm run build`);
+  if (newer(join(root, "src"))) notes.push("the source is newer than the build that was measured: run npm run build");
+  return versions;
+}
+
+async function finish(versions) {
+  const lines = Object.keys(LINES).filter((line) => wanted.has(line));
+  const rows = rowsOf({ samples, failures, pauses, lines, tools, files: options.files * scale });
+  const memory = readFileSync("/proc/meminfo", "utf8").match(/MemAvailable:\s+(\d+)/)?.[1];
+  const machine = {
+    cpus: cpus().length,
+    model: cpus()[0].model,
+    memoryBytes: totalmem(),
+    availableBytes: Number(memory) * 1024,
+    kernel: release(),
+    loadBefore,
+    loadAfter: loadavg(),
+  };
+  machine.disk = spawnSync("stat", ["-f", "-c", "%T", work], { encoding: "utf8" }).stdout?.trim();
+  const named = Object.entries(versions).filter(([, version]) => version !== undefined);
   console.log(
-    `\n${cpus().length} × ${cpus()[0].model}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.version}, medians of ${runs}\n`,
+    `\n${machine.cpus} × ${machine.model}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, ${machine.disk}, ${named.map(([name, version]) => (version.startsWith(name) ? version : `${name} ${version}`)).join(", ")}; medians of ${runs}; load ${loadBefore[0].toFixed(1)} before and ${machine.loadAfter[0].toFixed(1)} after\n`,
   );
-  console.log("| workload | tool | wall s | to restic | CPU s | peak MB | stored MB | longest pause ms |");
-  console.log("|---|---|---|---|---|---|---|---|");
-  for (const row of rows)
-    console.log(
-      `| ${row.line} | ${row.tool} | ${cell(row.wall, 2)} | ${cell(row.ratio, 2, "×")} | ${cell(row.cpu, 1)} | ${cell(row.rss, 0)} | ${cell(row.stored === undefined ? undefined : row.stored / 1e6, 1)} | ${cell(row.pause, 0)} |`,
-    );
-  if (values.json !== undefined)
-    appendFileSync(
-      values.json,
-      `${JSON.stringify({ date: new Date().toISOString(), node: process.version, runs, rows, samples })}\n`,
-    );
+  if (scale !== 1) console.log(`**Corpora shrunk to ${scale}: these figures say nothing of the aims.**\n`);
+  console.log(mainTable(rows));
+  const sizes = sizeTable(rows, archives, tools);
+  if (sizes !== undefined) console.log(`\nStored, in MB and as raw bytes to one stored:\n\n${sizes}`);
+  console.log(`\n${verdict(rows)}\n`);
+  for (const note of notes) console.log(`- ${note.replaceAll(/\s+/g, " ")}`);
+  const result = {
+    date: new Date().toISOString(),
+    machine,
+    versions,
+    runs,
+    scale,
+    files: options.files,
+    rows,
+    archives,
+    notes,
+    failures,
+    samples,
+    pauses,
+  };
+  if (options.json !== undefined) appendFileSync(options.json, `${JSON.stringify(result)}\n`);
 }
