@@ -133,7 +133,7 @@ function resolve(node) {
 const code = (value) => `\`${typeof value === "string" ? value : JSON.stringify(value)}\``;
 const cell = (text) => text.replaceAll("|", "\\|").replaceAll("\n", " ");
 
-const SCALARS = { Size: "size", Duration: "duration", Percent: "percentage", Path: "path", Name: "name" };
+const SCALARS = { Size: "size", Rate: "rate", Duration: "duration", Percent: "percentage", Path: "path", Name: "name" };
 
 function anchorOf(node) {
   return node.title.replaceAll(/([a-z0-9])([A-Z])/g, "$1 $2").toLowerCase();

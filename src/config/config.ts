@@ -175,6 +175,14 @@ export interface RetentionConfig {
 
 export type JobMode = "full" | "incremental" | "differential";
 
+/** What a backup into repositories may take; undefined is unbounded. */
+export interface JobLimitsConfig {
+  readonly cpuThreads: number | undefined;
+  readonly readBytesPerSecond: number | undefined;
+  /** 0 to 19. */
+  readonly nice: number;
+}
+
 export interface JobConfig {
   readonly name: string;
   readonly description: string;
@@ -195,6 +203,7 @@ export interface JobConfig {
   readonly timeoutMs: number | undefined;
   /** A snapshot whose source is larger fails. */
   readonly maxSnapshotSizeBytes: number | undefined;
+  readonly limits: JobLimitsConfig;
   /** Unless a schedule or the command line says otherwise. Archive targets take `full` only. */
   readonly mode: JobMode;
   /** For repositories. */

@@ -64,6 +64,24 @@ function explainUnit(text: string, units: readonly string[], words: Readonly<Rec
   };
 }
 
+/** `50MB/s` → bytes a second; at least 1. */
+export function parseRate(text: string): number | undefined {
+  const match = /^(.*\S)\s*\/\s*s$/.exec(text.trim());
+  const bytes = match === null ? undefined : parseSize(match[1] as string);
+  return bytes === 0 ? undefined : bytes;
+}
+
+function explainRate(text: string): FormatFault | undefined {
+  const match = /^(.*\S)\s*\/\s*s$/.exec(text.trim());
+  if (match === null) {
+    const isSize = parseSize(text) !== undefined && /[A-Za-z]$/.test(text);
+    return { reason: "it does not say how much a second", suggestion: isSize ? `did you mean "${text}/s"?` : undefined };
+  }
+  const fault = FORMATS["size"]?.explain(match[1] as string);
+  if (fault !== undefined) return { reason: fault.reason, suggestion: fault.suggestion?.replace(/"\?$/, '/s"?') };
+  return parseRate(text) === undefined ? { reason: "nothing would ever be read" } : undefined;
+}
+
 export function parsePercent(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)\s*%$/.exec(text.trim());
   return match && Number(match[1]) <= 100 ? Number(match[1]) / 100 : undefined;
@@ -110,6 +128,11 @@ export const FORMATS: Readonly<Record<string, Format>> = {
       if (durationMs === undefined) return explainUnit(text, DURATION_UNITS, DURATION_WORDS);
       return durationMs <= Number.MAX_SAFE_INTEGER ? undefined : { reason: "it is too long" };
     },
+  },
+  rate: {
+    code: "bad_size",
+    expected: "a size a second such as `50MB/s`",
+    explain: explainRate,
   },
   percent: {
     code: "bad_percent",

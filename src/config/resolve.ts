@@ -6,7 +6,7 @@ import type * as C from "./config.ts";
 import { ruleOf } from "./cron.ts";
 import type { Draft } from "./draft.ts";
 import { pointerOf } from "./evaluate.ts";
-import { isCronText, parseBackoff, parsePercent } from "./format.ts";
+import { isCronText, parseBackoff, parseRate, parsePercent } from "./format.ts";
 import { frozenMap } from "./frozen.ts";
 import type { LoadInput } from "./load.ts";
 import type * as S from "./schema-types.ts";
@@ -217,6 +217,11 @@ class Resolution {
       retry: { attempts: job.retry?.attempts ?? 1, backoffMinMs: backoff.minMs, backoffMaxMs: backoff.maxMs },
       timeoutMs: maybeDuration(job.timeout),
       maxSnapshotSizeBytes: maybeSize(job.maxSnapshotSize),
+      limits: {
+        cpuThreads: job.limits?.cpu,
+        readBytesPerSecond: job.limits?.io === undefined ? undefined : sure(parseRate(job.limits.io)),
+        nice: job.limits?.nice ?? 0,
+      },
       mode: job.mode ?? (targets.every(({ target }) => target.format.kind === "archive") ? "full" : "incremental"),
       compression: compressionOf(job.compression ?? defaults?.compression ?? this.#file.compression ?? { type: "zstd" }),
       verify: {

@@ -617,6 +617,7 @@ export interface Job {
    */
   maxSnapshotSize?: string;
   mode?: Mode;
+  limits?: JobLimits;
   compression?: Compression;
   retention?: RetentionChoice;
   verify?: JobVerify;
@@ -634,6 +635,23 @@ export interface Retry {
    * Wait before a retry: a duration, or a range in which it doubles each time.
    */
   backoff?: string;
+}
+/**
+ * What the backups of a job into repositories may take from the machine.
+ */
+export interface JobLimits {
+  /**
+   * Threads that read, cut, hash, compress and encrypt. Default: one a core, at most 8.
+   */
+  cpu?: number;
+  /**
+   * Bytes of content read from the source. Default: no limit.
+   */
+  io?: string;
+  /**
+   * How much the threads stand back when others want the processor, as of `nice`: 19 is the most. Linux only.
+   */
+  nice?: number;
 }
 /**
  * Proof that the snapshots of this job can be read.

@@ -101,6 +101,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
       type: "string",
       format: "duration",
     },
+    rate: { title: "Rate", description: "A size a second: `50MB/s`.", type: "string", format: "rate" },
     percent: { title: "Percent", description: "A percentage: `85%`.", type: "string", format: "percent" },
     path: { title: "Path", description: "Absolute, or relative to the file that names it.", type: "string", minLength: 1 },
     daemon: {
@@ -787,6 +788,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
             "Mode of a run when its schedule says nothing else. Default: `incremental`, or `full` when every target keeps archives.",
           $ref: "#/$defs/mode",
         },
+        limits: { $ref: "#/$defs/jobLimits" },
         compression: {
           description: "Compression of this job. Default: that of `defaults`, or else the top-level one.",
           $ref: "#/$defs/compression",
@@ -797,6 +799,36 @@ export const configSchema: Readonly<Record<string, unknown>> = {
         },
         verify: { $ref: "#/$defs/jobVerify" },
         objectives: { $ref: "#/$defs/objectives" },
+      },
+    },
+    jobLimits: {
+      title: "JobLimits",
+      description: "What the backups of a job into repositories may take from the machine.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      properties: {
+        cpu: {
+          description: "Threads that read, cut, hash, compress and encrypt. Default: one a core, at most 8.",
+          type: "integer",
+          minimum: 1,
+          maximum: 64,
+          examples: [1],
+        },
+        io: {
+          description: "Bytes of content read from the source. Default: no limit.",
+          $ref: "#/$defs/rate",
+          examples: ["50MB/s"],
+        },
+        nice: {
+          description:
+            "How much the threads stand back when others want the processor, as of `nice`: 19 is the most. Linux only.",
+          type: "integer",
+          minimum: 0,
+          maximum: 19,
+          default: 0,
+          examples: [10],
+        },
       },
     },
     retry: {

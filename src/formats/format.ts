@@ -76,6 +76,14 @@ export interface FormatCapabilities {
 }
 
 /** What a backup hands to a format. */
+export interface WriteLimits {
+  readonly cpuThreads: number | undefined;
+  /** Content of the source. */
+  readonly readBytesPerSecond: number | undefined;
+  /** 0 to 19, as of nice(2). */
+  readonly nice: number;
+}
+
 export interface WriteRequest {
   /** The id of the snapshot that is copied: equal on every target. Default: a new one. */
   readonly id?: SnapshotId | undefined;
@@ -93,6 +101,8 @@ export interface WriteRequest {
   readonly finishSource: () => Promise<Readonly<Record<string, unknown>>>;
   readonly compression: { readonly type: "none" | "zstd" | "gzip"; readonly level: number };
   readonly grouping: "frame" | "file";
+  /** What a repository's writer may take from the machine. Default: all it can use. */
+  readonly limits?: WriteLimits | undefined;
   /** What the snapshot that is read back could not read itself; counted into the new one. */
   readonly inherited?: Pick<SnapshotInfo, "unreadable" | "unreadableCount" | "changedWhileRead"> | undefined;
   readonly description: string;

@@ -69,6 +69,14 @@ export const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     "key-in-target.yaml:2:32 path_inside encryption.main.keyFile: the key file lies in the target disk, beside what it encrypts",
   ],
   "bad/key-not-text.yaml": ["key-not-text.yaml:8:8 wrong_type x-y: a key must be plain text"],
+  "bad/limits.yaml": [
+    "limits.yaml:6:82 wrong_value jobs.one.limits.cpu: 0 is too small",
+    'limits.yaml:6:89 bad_size jobs.one.limits.io: "50MB": it does not say how much a second [did you mean "50MB/s"?]',
+    "limits.yaml:6:101 wrong_value jobs.one.limits.nice: 20 is too large",
+    'limits.yaml:7:81 bad_size jobs.two.limits.io: "50mb/s": there is no unit "mb" [did you mean "50MB/s"?]',
+    'limits.yaml:7:89 unknown_key jobs.two.limits.nise: unknown key "nise" in jobs.two.limits [did you mean "nice"?]',
+    'limits.yaml:8:83 bad_size jobs.three.limits.io: "0MB/s": nothing would ever be read',
+  ],
   "bad/merge-not-a-map.yaml": ["merge-not-a-map.yaml:5:11 wrong_type targets.disk: << takes a map, or a list of maps"],
   "bad/names-unknown.yaml": [
     'names-unknown.yaml:5:52 unknown_name targets.disk.encryption: there is no encryption "mian" [did you mean "main"?]',

@@ -90,6 +90,7 @@ export function job(name: string, changes: Partial<JobConfig> = {}): JobConfig {
     retry: { attempts: 3, backoffMinMs: 60_000, backoffMaxMs: 1_800_000 },
     timeoutMs: undefined,
     maxSnapshotSizeBytes: undefined,
+    limits: { cpuThreads: undefined, readBytesPerSecond: undefined, nice: 0 },
     mode: "incremental",
     compression: { type: "zstd", level: 3 },
     verify: { afterBackup: false, schedule: undefined, readData: 0 },

@@ -225,6 +225,7 @@ async function requestFor(
     },
     compression: job.compression,
     grouping: config.grouping,
+    limits: job.limits,
     description: options.description ?? "",
     tags: options.tags ?? [],
     configDigest: session.config.digest,

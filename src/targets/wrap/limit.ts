@@ -1,5 +1,6 @@
 import { throwIfAborted } from "../../base/abort.ts";
 import type { Clock } from "../../base/clock.ts";
+import { Pacer } from "../../base/pacer.ts";
 import type { Target, TargetCapabilities } from "../target.ts";
 import { WrappedTarget, sizeOfParts, type TargetCall } from "./wrapped-target.ts";
 
@@ -84,47 +85,5 @@ export class LimitTarget extends WrappedTarget {
 
   #admit(): void {
     while (this.#running < this.#connections && this.#waiting.length > 0) this.#waiting.shift()?.();
-  }
-}
-
-/** A token bucket that runs a debt: bytes are paid when they are known, and the next turn waits for them. */
-class Pacer {
-  readonly #clock: Clock;
-  #bytesPerSecond: number | undefined;
-  /** Monotonic time at which everything paid so far is worked off. */
-  #clearMs = 0;
-  #queue: Promise<void> = Promise.resolve();
-
-  constructor(clock: Clock, bytesPerSecond: number | undefined) {
-    this.#clock = clock;
-    this.#bytesPerSecond = bytesPerSecond;
-  }
-
-  setRate(bytesPerSecond: number | undefined): void {
-    this.#bytesPerSecond = bytesPerSecond;
-  }
-
-  pay(bytes: number): void {
-    if (this.#bytesPerSecond === undefined) return;
-    this.#clearMs = Math.max(this.#clearMs, this.#clock.monotonic()) + (bytes / this.#bytesPerSecond) * 1000;
-  }
-
-  /** Resolves, having paid, when the debt is worked off and everyone who asked before has had the turn. */
-  async turn(bytes: number, signal: AbortSignal | undefined): Promise<void> {
-    const before = this.#queue;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#queue = before.then(() => promise);
-    try {
-      await before;
-      throwIfAborted(signal);
-      for (let wait = this.#debtMs(); wait > 0; wait = this.#debtMs()) await this.#clock.sleep(wait, signal);
-      this.pay(bytes);
-    } finally {
-      resolve();
-    }
-  }
-
-  #debtMs(): number {
-    return this.#bytesPerSecond === undefined ? 0 : Math.max(0, this.#clearMs - this.#clock.monotonic());
   }
 }

@@ -66,6 +66,7 @@ export function sessionOf(state: State, setup: Setup): Session {
     mode: "incremental",
     compression: { type: "zstd", level: 1 },
     maxSnapshotSizeBytes: undefined,
+    limits: { cpuThreads: undefined, readBytesPerSecond: undefined, nice: 0 },
     timeoutMs: undefined,
     verify: { afterBackup: false, readData: 0 },
     ...setup.job,

@@ -1,6 +1,8 @@
 import { availableParallelism } from "node:os";
 import { HoldfastError } from "../../../base/errors.ts";
 import type { FileBatch, FileResults, FromCpu, SealedFrame, SealingSetup, Segment, ToCpu } from "./messages.ts";
+import type { WriteLimits } from "../../format.ts";
+import { SEGMENT_BYTES } from "./content-reader.ts";
 import { Thread } from "./thread.ts";
 
 /** Batches a CPU thread has at a time: one in work, one whose claims are on the way. */
@@ -13,8 +15,10 @@ export interface CpuPoolEvents {
   readonly onResults: (batch: number, results: FileResults, lengths: Uint32Array) => void;
   readonly onFrames: (frames: readonly SealedFrame[]) => void;
   readonly onFailure: (error: HoldfastError) => void;
-  /** False while the targets have enough waiting. */
+  /** False while the targets have enough waiting, or as much was read as may be. */
   readonly hasRoom: () => boolean;
+  /** So many bytes of content are about to be read. */
+  readonly onRead: (bytes: number) => void;
   /** Something moved: a batch was stored, a thread was flushed. */
   readonly onChange: () => void;
 }
@@ -41,8 +45,8 @@ export class CpuPool implements AsyncDisposable {
     this.#events = events;
   }
 
-  start(sealing: SealingSetup, profile: number): void {
-    const count = Math.min(Math.max(availableParallelism(), 1), MAX_THREADS);
+  start(sealing: SealingSetup, profile: number, limits: Pick<WriteLimits, "cpuThreads" | "nice">): void {
+    const count = limits.cpuThreads ?? Math.min(Math.max(availableParallelism(), 1), MAX_THREADS);
     for (let i = 0; i < count; i++) {
       const cpu: Cpu = {
         thread: new Thread<ToCpu, FromCpu>(
@@ -53,7 +57,7 @@ export class CpuPool implements AsyncDisposable {
         outstanding: 0,
         flushed: false,
       };
-      cpu.thread.post({ type: "setup", sealing, profile });
+      cpu.thread.post({ type: "setup", sealing, profile, nice: limits.nice });
       this.#cpus.push(cpu);
     }
   }
@@ -81,6 +85,7 @@ export class CpuPool implements AsyncDisposable {
       const number = this.#nextBatch++;
       this.#owner.set(number, { cpu, batch });
       cpu.outstanding++;
+      this.#events.onRead(contentBytes(batch));
       cpu.thread.post({ type: "batch", batch: { ...batch, batch: number } });
     }
     const waiting = this.#notify;
@@ -104,6 +109,7 @@ export class CpuPool implements AsyncDisposable {
       const number = this.#nextBatch++;
       this.#owner.set(number, { cpu, batch: undefined });
       cpu.outstanding++;
+      this.#events.onRead(bytes?.length ?? 0);
       cpu.thread.post({ type: "stream", batch: number, file, uid, bytes }, bytes === undefined ? [] : [bytes.buffer]);
     };
     return {
@@ -173,4 +179,11 @@ export class CpuPool implements AsyncDisposable {
     for (const wake of this.#notify.splice(0)) wake();
     await Promise.allSettled(cpus.map((cpu) => cpu.thread[Symbol.asyncDispose]()));
   }
+}
+
+/** What reading a batch takes from the source: its files, or one part of a large one. */
+function contentBytes(batch: FileBatch): number {
+  let bytes = 0;
+  for (const size of batch.sizes) bytes += size;
+  return Math.min(bytes - (batch.segment?.position ?? 0), SEGMENT_BYTES);
 }

@@ -2,6 +2,7 @@ import { parentPort } from "node:worker_threads";
 import { asHoldfastError } from "../../../base/errors.ts";
 import { KeySet } from "../keys/key-set.ts";
 import { systemRandom } from "../../../codec/system-random.ts";
+import { lowerPriority } from "../../../posix/priority.ts";
 import { ContentReader, type CutBatch } from "./content-reader.ts";
 import { FrameBuilder, transferOf } from "./frame-builder.ts";
 import { FILE_PART, type FromCpu, type SealingSetup, type ToCpu } from "./messages.ts";
@@ -68,6 +69,7 @@ port.on("message", (message: ToCpu) => {
   try {
     switch (message.type) {
       case "setup":
+        lowerPriority(message.nice);
         setup(message.sealing, message.profile);
         break;
       case "batch":

@@ -43,7 +43,7 @@ export class Lane implements AsyncDisposable {
   }
 
   /** Takes the lease and starts the pack thread. */
-  async start(signal: AbortSignal): Promise<void> {
+  async start(signal: AbortSignal, nice = 0): Promise<void> {
     this.#signal = signal;
     this.#lease = await HeldLease.acquire(this.repository, "write", signal);
     await this.passed("after lease");
@@ -54,7 +54,7 @@ export class Lane implements AsyncDisposable {
     );
     this.#thread = thread;
     const { spec, transfer } = this.repository.options.access.forThread();
-    thread.post({ type: "setup", target: spec, keys: this.repository.keys.material, packBytes: this.packBytes }, transfer);
+    thread.post({ type: "setup", target: spec, keys: this.repository.keys.material, packBytes: this.packBytes, nice }, transfer);
   }
 
   get packBytes(): number {

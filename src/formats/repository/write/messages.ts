@@ -99,7 +99,7 @@ export interface SealedFrame {
 
 /** Main thread → CPU thread. */
 export type ToCpu =
-  | { readonly type: "setup"; readonly sealing: SealingSetup; readonly profile: number }
+  | { readonly type: "setup"; readonly sealing: SealingSetup; readonly profile: number; readonly nice: number }
   | { readonly type: "batch"; readonly batch: FileBatch }
   | {
       readonly type: "stream";
@@ -132,6 +132,7 @@ export type ToTree =
       readonly type: "setup";
       readonly sealing: SealingSetup;
       readonly profile: number;
+      readonly nice: number;
       readonly walk: FilesWalkOptions | undefined;
       readonly baseline: BaselineRoot | undefined;
     }
@@ -204,7 +205,13 @@ export type FromTree =
 
 /** Main thread → pack thread. */
 export type ToPack =
-  | { readonly type: "setup"; readonly target: TargetSpec; readonly keys: KeyMaterial; readonly packBytes: number }
+  | {
+      readonly type: "setup";
+      readonly target: TargetSpec;
+      readonly keys: KeyMaterial;
+      readonly packBytes: number;
+      readonly nice: number;
+    }
   | { readonly type: "frames"; readonly frames: readonly PackFrameBytes[] }
   | { readonly type: "flush" }
   | { readonly type: "abort" };

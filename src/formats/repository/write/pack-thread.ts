@@ -4,6 +4,7 @@ import { freeBytes } from "../../../base/buffers.ts";
 import { asHoldfastError } from "../../../base/errors.ts";
 import { asPackId } from "../../../base/ids.ts";
 import { systemRandom } from "../../../codec/system-random.ts";
+import { lowerPriority } from "../../../posix/priority.ts";
 import { createSystemClock } from "../../../state/system-clock.ts";
 import { createTarget } from "../../../targets/registry.ts";
 import { RetryTarget } from "../../../targets/wrap/retry.ts";
@@ -134,6 +135,7 @@ async function store(name: string, pack: OpenPack, tail: readonly Uint8Array[]):
 async function handle(message: ToPack): Promise<void> {
   switch (message.type) {
     case "setup": {
+      lowerPriority(message.nice);
       const driver = await createTarget(message.target);
       if (driver.begin !== undefined) begin = driver.begin.bind(driver);
       target = new RetryTarget(driver, { clock: createSystemClock(), random: systemRandom });

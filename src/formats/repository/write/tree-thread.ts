@@ -1,6 +1,7 @@
 import { parentPort } from "node:worker_threads";
 import { asHoldfastError } from "../../../base/errors.ts";
 import { systemRandom } from "../../../codec/system-random.ts";
+import { lowerPriority } from "../../../posix/priority.ts";
 import { walkFiles } from "../../../sources/files/walk.ts";
 import type { FilesWalkOptions, SourceProblem, WalkEvent } from "../../../sources/source.ts";
 import { KeySet } from "../keys/key-set.ts";
@@ -52,6 +53,7 @@ function turn(): Promise<void> {
 }
 
 function setup(message: Extract<ToTree, { type: "setup" }>): void {
+  lowerPriority(message.nice);
   const keys = message.sealing.repositories.map((material) => new KeySet(material));
   const first = keys[0];
   if (first === undefined) throw new Error("no repository");

@@ -1,9 +1,10 @@
 import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
 import { asSnapshotId, type PackId } from "../../../base/ids.ts";
+import { Pacer } from "../../../base/pacer.ts";
 import { pathText } from "../../../base/path-text.ts";
 import { randomHex } from "../../../base/random.ts";
 import { profileNumber } from "../../../chunker/profile.ts";
-import type { UnreadableEntry, WriteRequest } from "../../format.ts";
+import type { UnreadableEntry, WriteLimits, WriteRequest } from "../../format.ts";
 import type { WalkEvent } from "../../../sources/source.ts";
 import type { ChunkLocation } from "../index/chunk-index.ts";
 import type { SnapshotObject } from "../objects/snapshot-object.ts";
@@ -52,6 +53,12 @@ class SnapshotWriter implements AsyncDisposable {
   readonly #uid: string;
   readonly #startMs: number;
   readonly #pool: CpuPool;
+  readonly #limits: WriteLimits;
+  /** Bytes of content a second. */
+  readonly #reading: Pacer;
+  #isPausing = false;
+  /** Fires when the run is over, however it ended. */
+  readonly #over = new AbortController();
   #tree: Thread<ToTree, FromTree> | undefined;
   #ended: { root: Uint8Array; counts: TreeCounts } | undefined;
   #failure: HoldfastError | undefined;
@@ -74,11 +81,14 @@ class SnapshotWriter implements AsyncDisposable {
     this.#lanes = repositories.map((repository) => new Lane(repository, () => this.#changed()));
     this.#uid = request.id ?? randomHex(first.options.random, 16);
     this.#startMs = first.options.clock.now();
+    this.#limits = request.limits ?? { cpuThreads: undefined, readBytesPerSecond: undefined, nice: 0 };
+    this.#reading = new Pacer(first.options.clock, this.#limits.readBytesPerSecond);
     this.#pool = new CpuPool({
       onResults: (batch, results, lengths) => this.#onResults(batch, results, lengths),
       onFrames: (frames) => this.#onFrames(frames),
       onFailure: (error) => this.#fail(error),
-      hasRoom: () => this.#lanes.every((lane) => lane.hasRoom),
+      hasRoom: () => this.#reading.debtMs <= 0 && this.#lanes.every((lane) => lane.hasRoom),
+      onRead: (bytes) => this.#read(bytes),
       onChange: () => this.#wake?.(),
     });
   }
@@ -91,7 +101,7 @@ class SnapshotWriter implements AsyncDisposable {
     try {
       if (signal.aborted) abort();
       const sealing = this.#sealing();
-      this.#pool.start(sealing, profileNumber(this.#request.profile));
+      this.#pool.start(sealing, profileNumber(this.#request.profile), this.#limits);
       await Promise.all(this.#lanes.map((lane) => this.#startLane(lane)));
       this.#throwIfNoneAlive();
       this.#startTree(sealing);
@@ -122,7 +132,7 @@ class SnapshotWriter implements AsyncDisposable {
       // Looking needs no lease: what is condemned before the commit is copied out then.
       const adopting = adoptUnindexedPacks(lane.repository, (record) => lane.pending.add(record), this.#request.signal);
       adopting.catch(() => undefined);
-      if (!this.#request.dryRun) await lane.start(this.#request.signal);
+      if (!this.#request.dryRun) await lane.start(this.#request.signal, this.#limits.nice);
       await adopting;
       await lane.passed("after resume");
     } catch (error) {
@@ -154,6 +164,7 @@ class SnapshotWriter implements AsyncDisposable {
       type: "setup",
       sealing,
       profile: profileNumber(this.#request.profile),
+      nice: this.#limits.nice,
       walk: stream.kind === "files" ? stream.options : undefined,
       baseline: baseline === undefined || baseline.root === "" ? undefined : { root: Buffer.from(baseline.root, "hex") },
     });
@@ -327,6 +338,26 @@ class SnapshotWriter implements AsyncDisposable {
     this.#progress("reading", false);
   }
 
+  /** Pays for what is read; while the pace is exceeded nothing more is handed out. */
+  #read(bytes: number): void {
+    this.#reading.pay(bytes);
+    if (this.#isPausing || this.#reading.debtMs <= 0) return;
+    this.#isPausing = true;
+    this.#pause()
+      // The run is over, or is about to be.
+      .catch(() => undefined)
+      .finally(() => {
+        this.#isPausing = false;
+        this.#changed();
+      });
+  }
+
+  async #pause(): Promise<void> {
+    const { clock } = (this.#lanes[0] as Lane).repository.options;
+    const signal = AbortSignal.any([this.#request.signal, this.#over.signal]);
+    for (let waitMs = this.#reading.debtMs; waitMs > 0; waitMs = this.#reading.debtMs) await clock.sleep(waitMs, signal);
+  }
+
   #onFrames(frames: readonly SealedFrame[]): void {
     const alive = this.#lanes.filter((lane) => lane.alive);
     const last = alive.at(-1);
@@ -432,6 +463,7 @@ class SnapshotWriter implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#over.abort();
     await Promise.allSettled([this.#pool[Symbol.asyncDispose](), this.#tree?.stop({ type: "stop" })]);
     // Whatever goes wrong from here on must not hide what became of the run.
     // Not waited for: a generator that hangs in its own read would never answer. It ends with its source.

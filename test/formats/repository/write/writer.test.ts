@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
 import { HoldfastError } from "../../../../src/base/errors.ts";
@@ -285,6 +285,51 @@ test("runs beside each other in one process do not wait for each other's chunks"
   await expectMixed(target, await (second as Promise<SnapshotInfo>), source.path);
   const both = await Promise.all([backUp(store, [source.path]), backUp(store, [source.path])]);
   for (const snapshot of both) await expectMixed(target, snapshot, source.path);
+});
+
+test("a backup reads no faster than it may", async () => {
+  using source = temporaryTree(Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`f${i}`, noise(1000, i)])));
+  const system = createSystemClock();
+  let sleptMs = 0;
+  // Short waits pass at once; those of leases are long.
+  const clock = {
+    now: () => system.now(),
+    monotonic: () => system.monotonic() + sleptMs,
+    sleep: async (delayMs: number, signal?: AbortSignal) => {
+      if (delayMs > 10_000) return await system.sleep(delayMs, signal);
+      sleptMs += delayMs;
+    },
+  };
+  await using store = await createStore(new MemoryTarget(), { clock });
+  const limits = { cpuThreads: undefined, readBytesPerSecond: 100_000, nice: 0 };
+  const before = system.monotonic();
+  const snapshot = await backUp(store, [source.path], { limits });
+  const tookMs = system.monotonic() - before;
+  expect(snapshot.sourceBytes).toBe(2_000_000);
+  // Batches of 512 files: each of the first three is paid for before the next is read.
+  expect(sleptMs).toBeGreaterThan(15_360 - tookMs - 1);
+  expect(sleptMs).toBeLessThanOrEqual(20_480);
+});
+
+test.runIf(process.platform === "linux")("its threads are as many and stand back as far as they are told", async () => {
+  using source = temporaryTree(Object.fromEntries(Array.from({ length: 600 }, (_, i) => [`f${i}`, noise(1000, i)])));
+  const threads = (): string[] =>
+    readdirSync("/proc/self/task").flatMap((task) => {
+      const stat = readFileSync(`/proc/self/task/${task}/stat`, "utf8");
+      const [name, rest] = [stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")")), stat.slice(stat.lastIndexOf(")") + 2)];
+      // Field 19 of proc(5); what follows the name begins with field 3.
+      return /^(?:cpu|tree|pack)-thread$/.test(name) ? [`${name} ${rest.split(" ")[16]}`] : [];
+    });
+  await using store = await createStore(new MemoryTarget());
+  let seen: string[] = [];
+  await backUp(store, [source.path], {
+    limits: { cpuThreads: 3, readBytesPerSecond: undefined, nice: 7 },
+    finishSource: async () => {
+      seen = threads().toSorted();
+      return {};
+    },
+  });
+  expect(seen).toEqual(["cpu-thread 7", "cpu-thread 7", "cpu-thread 7", "pack-thread 7", "tree-thread 7"]);
 });
 
 test("a target that was emptied or swapped under a running process is refused, and nothing is written to it", async () => {
