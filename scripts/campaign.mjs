@@ -16,6 +16,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     folder: { type: "string" },
     "no-boundaries": { type: "boolean", default: false },
+    "restore-all-every": { type: "string", default: "10" },
     quiet: { type: "boolean", default: false },
   },
 });
@@ -26,7 +27,7 @@ const bytes = parseSize(values.bytes);
 const packBytes = parseSize(values.pack);
 if (!Number.isSafeInteger(kills) || !Number.isSafeInteger(files) || bytes === undefined || packBytes === undefined) {
   console.error(
-    "Usage: node scripts/campaign.mjs [--kills 100] [--files 5000] [--bytes 200MB] [--pack 4MiB] [--seed N] [--folder DIR] [--no-boundaries] [--quiet]",
+    "Usage: node scripts/campaign.mjs [--kills 100] [--files 5000] [--bytes 200MB] [--pack 4MiB] [--seed N] [--folder DIR] [--no-boundaries] [--restore-all-every 10] [--quiet]",
   );
   process.exit(2);
 }
@@ -46,7 +47,7 @@ const campaign = new Campaign({
   packBytes,
   random: { backup, prune: kills - backup },
   boundaries: values["no-boundaries"] ? undefined : "thoroughly",
-  restoreAllEvery: 10,
+  restoreAllEvery: Number(values["restore-all-every"]),
   log: (line) => {
     if (!values.quiet) console.log(`${since()}  ${line}`);
   },

@@ -75,7 +75,7 @@ export interface FormatCapabilities {
   readonly prune: boolean;
 }
 
-/** What a backup hands to a format. */
+/** What a writer may take from the machine; undefined is unbounded. */
 export interface WriteLimits {
   readonly cpuThreads: number | undefined;
   /** Content of the source. */
@@ -84,6 +84,7 @@ export interface WriteLimits {
   readonly nice: number;
 }
 
+/** What a backup hands to a format. */
 export interface WriteRequest {
   /** The id of the snapshot that is copied: equal on every target. Default: a new one. */
   readonly id?: SnapshotId | undefined;

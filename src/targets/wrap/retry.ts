@@ -44,6 +44,16 @@ export class RetryTarget extends WrappedTarget {
     this.#options = options;
   }
 
+  /** Where the driver has it. Beginning holds nothing yet and is repeated; what was begun goes on by itself. */
+  get begin(): Target["begin"] {
+    const begin = this.inner.begin?.bind(this.inner);
+    if (begin === undefined) return undefined;
+    return (options) =>
+      this.around({ verb: "put", name: "", signal: options?.signal, parts: undefined, rangeBytes: undefined }, () =>
+        begin(options),
+      );
+  }
+
   protected async around<T>(call: TargetCall, perform: () => Promise<T>): Promise<T> {
     const { clock, attempts = 8, budgetMs = 15 * 60_000, onRetry } = this.#options;
     const startMs = clock.monotonic();

@@ -67,6 +67,11 @@ export class CpuPool implements AsyncDisposable {
     return this.#queue.length === 0 && this.#owner.size === 0 && this.#streams === 0;
   }
 
+  /** Batches that the threads have at a time. */
+  get capacity(): number {
+    return this.#cpus.length * PER_THREAD;
+  }
+
   get flushed(): boolean {
     return this.#cpus.every((cpu) => cpu.flushed);
   }
@@ -182,8 +187,10 @@ export class CpuPool implements AsyncDisposable {
 }
 
 /** What reading a batch takes from the source: its files, or one part of a large one. */
-function contentBytes(batch: FileBatch): number {
-  let bytes = 0;
-  for (const size of batch.sizes) bytes += size;
-  return Math.min(bytes - (batch.segment?.position ?? 0), SEGMENT_BYTES);
+function contentBytes({ sizes, segment }: FileBatch): number {
+  const bytes =
+    segment === undefined
+      ? sizes.reduce((sum, size) => sum + size, 0)
+      : segment.extents.reduce((sum, { length }) => sum + length, 0) - segment.position;
+  return Math.min(bytes, SEGMENT_BYTES);
 }

@@ -133,6 +133,8 @@ export type ToTree =
       readonly sealing: SealingSetup;
       readonly profile: number;
       readonly nice: number;
+      /** Batches and checks out at a time. */
+      readonly ahead: number;
       readonly walk: FilesWalkOptions | undefined;
       readonly baseline: BaselineRoot | undefined;
     }

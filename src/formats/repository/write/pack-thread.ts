@@ -27,11 +27,16 @@ const PUTS_IN_FLIGHT = 3;
 /** Chunks in a pack: what one index object holds. Millions of tiny files would else outgrow a directory's bounds. */
 const PACK_CHUNKS = 65_536;
 
+/** Far below the age from which left-overs are cleaned up. */
+const MAX_OPEN_MS = 3_600_000;
+const LOOK_MS = 600_000;
+
 interface OpenPack {
   readonly kind: 1 | 2;
   readonly hash: Hash;
   /** Where the frames went; without it they wait in `parts`. */
   readonly object: UnnamedObject | undefined;
+  readonly begunMs: number;
   readonly parts: Uint8Array[];
   readonly frames: PackFrame[];
   chunks: number;
@@ -39,8 +44,6 @@ interface OpenPack {
 }
 
 let target: Target | undefined;
-/** `begin` of the driver itself: what it began cannot be tried again by a wrapper. */
-let begin: (() => Promise<UnnamedObject>) | undefined;
 let sealer: Sealer | undefined;
 let packBytes = 0;
 const open = new Map<1 | 2, OpenPack>();
@@ -73,8 +76,9 @@ async function append(frame: PackFrameBytes): Promise<void> {
     pack = undefined;
   }
   if (pack === undefined) {
-    const object = await begin?.();
-    pack = { kind: frame.kind, hash: createHash("sha256"), object, parts: [], frames: [], chunks: 0, bytes: 0 };
+    const object = await target?.begin?.();
+    const begunMs = performance.now();
+    pack = { kind: frame.kind, hash: createHash("sha256"), object, begunMs, parts: [], frames: [], chunks: 0, bytes: 0 };
     open.set(frame.kind, pack);
   }
   pack.hash.update(frame.sealed);
@@ -101,7 +105,26 @@ async function append(frame: PackFrameBytes): Promise<void> {
   }
 }
 
+/** Puts packs that have been open for long: what a crash takes stays small, and no clean-up takes them for left behind. */
+async function finishOld(): Promise<void> {
+  for (const [kind, pack] of open) {
+    if (failed || performance.now() - pack.begunMs < MAX_OPEN_MS) continue;
+    open.delete(kind);
+    await finish(pack);
+  }
+}
+
 async function finish(pack: OpenPack): Promise<void> {
+  try {
+    await hand(pack);
+  } catch (error) {
+    await pack.object?.[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Begins to put a pack. */
+async function hand(pack: OpenPack): Promise<void> {
   if (target === undefined || sealer === undefined) throw new Error("not set up");
   const directory: PackDirectory = { kind: pack.kind, rows: [sealer.currentRow()], frames: pack.frames };
   const tail = finishPack(sealer, directory, pack.bytes);
@@ -136,9 +159,7 @@ async function handle(message: ToPack): Promise<void> {
   switch (message.type) {
     case "setup": {
       lowerPriority(message.nice);
-      const driver = await createTarget(message.target);
-      if (driver.begin !== undefined) begin = driver.begin.bind(driver);
-      target = new RetryTarget(driver, { clock: createSystemClock(), random: systemRandom });
+      target = new RetryTarget(await createTarget(message.target), { clock: createSystemClock(), random: systemRandom });
       sealer = new Sealer(new KeySet(message.keys), systemRandom);
       packBytes = message.packBytes;
       post({ type: "ready" });
@@ -148,9 +169,11 @@ async function handle(message: ToPack): Promise<void> {
       for (const frame of message.frames) if (!failed) await append(frame);
       break;
     case "flush": {
-      const rest = [...open.values()];
-      open.clear();
-      if (!failed) for (const pack of rest) await finish(pack);
+      if (failed) await giveUp();
+      for (const [kind, pack] of open) {
+        open.delete(kind);
+        await finish(pack);
+      }
       await Promise.all(puts);
       post({ type: "flushed" });
       break;
@@ -172,3 +195,7 @@ port.on("message", (message: ToPack) => {
   if (message.type === "abort") failed = true;
   queue = queue.then(() => handle(message)).catch(fail);
 });
+
+setInterval(() => {
+  queue = queue.then(finishOld).catch(fail);
+}, LOOK_MS).unref();

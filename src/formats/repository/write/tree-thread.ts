@@ -16,12 +16,12 @@ import { TreeBuilder } from "./tree-builder.ts";
 const port = parentPort;
 if (port === null) throw new Error("tree-thread runs as a worker");
 
-/** Batches and checks out at a time; each is a frame of content at least, so the CPU threads never wait for more, and little has to be remembered. */
-const MAX_OUTSTANDING = 8;
 /** Walk steps between two looks at the messages that came in. */
 const STEPS_PER_TURN = 2000;
 
 let builder: TreeBuilder | undefined;
+/** Batches and checks out at a time. */
+let ahead = 1;
 let nextRequest = 0;
 const fetches = new Map<number, (frame: FetchedFrame | undefined) => void>();
 let wake: (() => void) | undefined;
@@ -54,6 +54,7 @@ function turn(): Promise<void> {
 
 function setup(message: Extract<ToTree, { type: "setup" }>): void {
   lowerPriority(message.nice);
+  ({ ahead } = message);
   const keys = message.sealing.repositories.map((material) => new KeySet(material));
   const first = keys[0];
   if (first === undefined) throw new Error("no repository");
@@ -102,7 +103,7 @@ function setup(message: Extract<ToTree, { type: "setup" }>): void {
 async function feed(to: TreeBuilder, event: WalkEvent): Promise<void> {
   const wait = to.take(event);
   if (wait !== undefined) await wait;
-  while (to.outstanding >= MAX_OUTSTANDING) await nextMessage();
+  while (to.outstanding >= ahead) await nextMessage();
 }
 
 async function walk(to: TreeBuilder, options: FilesWalkOptions): Promise<void> {
@@ -122,8 +123,8 @@ async function walk(to: TreeBuilder, options: FilesWalkOptions): Promise<void> {
       files++;
       bytes += event.entry.size;
     }
-    if (to.outstanding >= MAX_OUTSTANDING) {
-      while (to.outstanding >= MAX_OUTSTANDING) await nextMessage();
+    if (to.outstanding >= ahead) {
+      while (to.outstanding >= ahead) await nextMessage();
     } else if (++steps % STEPS_PER_TURN === 0) {
       report(
         event.step === "leaf" && event.entry.content !== undefined && "open" in event.entry.content

@@ -27,6 +27,8 @@ import { Thread } from "./thread.ts";
 
 /** Raw bytes of a frame: measured against 1 MiB it stores 2 % less, and a single file still needs only one such frame. */
 export const FRAME_BYTES = 2 * 2 ** 20;
+/** Batches that may wait beside those the CPU threads have: none stands still, and little has to be remembered. */
+const AHEAD_BATCHES = 4;
 const PROGRESS_MS = 200;
 const MAX_LISTED = 1000;
 
@@ -59,6 +61,7 @@ class SnapshotWriter implements AsyncDisposable {
   #isPausing = false;
   /** Fires when the run is over, however it ended. */
   readonly #over = new AbortController();
+  readonly #untilOver: AbortSignal;
   #tree: Thread<ToTree, FromTree> | undefined;
   #ended: { root: Uint8Array; counts: TreeCounts } | undefined;
   #failure: HoldfastError | undefined;
@@ -82,6 +85,7 @@ class SnapshotWriter implements AsyncDisposable {
     this.#uid = request.id ?? randomHex(first.options.random, 16);
     this.#startMs = first.options.clock.now();
     this.#limits = request.limits ?? { cpuThreads: undefined, readBytesPerSecond: undefined, nice: 0 };
+    this.#untilOver = AbortSignal.any([request.signal, this.#over.signal]);
     this.#reading = new Pacer(first.options.clock, this.#limits.readBytesPerSecond);
     this.#pool = new CpuPool({
       onResults: (batch, results, lengths) => this.#onResults(batch, results, lengths),
@@ -165,6 +169,7 @@ class SnapshotWriter implements AsyncDisposable {
       sealing,
       profile: profileNumber(this.#request.profile),
       nice: this.#limits.nice,
+      ahead: this.#pool.capacity + AHEAD_BATCHES,
       walk: stream.kind === "files" ? stream.options : undefined,
       baseline: baseline === undefined || baseline.root === "" ? undefined : { root: Buffer.from(baseline.root, "hex") },
     });
@@ -346,16 +351,18 @@ class SnapshotWriter implements AsyncDisposable {
     this.#pause()
       // The run is over, or is about to be.
       .catch(() => undefined)
-      .finally(() => {
-        this.#isPausing = false;
-        this.#changed();
-      });
+      .finally(() => this.#changed());
   }
 
   async #pause(): Promise<void> {
     const { clock } = (this.#lanes[0] as Lane).repository.options;
-    const signal = AbortSignal.any([this.#request.signal, this.#over.signal]);
-    for (let waitMs = this.#reading.debtMs; waitMs > 0; waitMs = this.#reading.debtMs) await clock.sleep(waitMs, signal);
+    try {
+      for (let waitMs = this.#reading.debtMs; waitMs > 0; waitMs = this.#reading.debtMs)
+        await clock.sleep(waitMs, this.#untilOver);
+    } finally {
+      // At once: what is paid from here on, even before the promise settles, begins a pause of its own.
+      this.#isPausing = false;
+    }
   }
 
   #onFrames(frames: readonly SealedFrame[]): void {

@@ -8,7 +8,7 @@ import { repositoryFormat, type RepositoryStore } from "../../../../src/formats/
 import type { Entry, EntryMeta, WalkEvent } from "../../../../src/sources/source.ts";
 import { createFilesSource } from "../../../../src/sources/files/files-source.ts";
 import { createSystemClock } from "../../../../src/state/system-clock.ts";
-import { accessByPort } from "../../../../src/targets/access.ts";
+import { accessByPort, type TargetAccess } from "../../../../src/targets/access.ts";
 import type { Target } from "../../../../src/targets/target.ts";
 import { WrappedTarget, type TargetCall } from "../../../../src/targets/wrap/wrapped-target.ts";
 
@@ -21,12 +21,14 @@ export interface StoreSettings {
   readonly appendOnly?: boolean;
   readonly clock?: Clock;
   readonly kin?: readonly RepositoryStore[];
+  /** How threads reach the target. Default: through ports. */
+  readonly access?: TargetAccess;
 }
 
 function optionsOf(target: Target, settings: StoreSettings): StoreOptions {
   return {
     name: settings.name ?? "memory",
-    access: accessByPort(target),
+    access: settings.access ?? accessByPort(target),
     clock: settings.clock ?? createSystemClock(),
     random: systemRandom,
     host: "host",

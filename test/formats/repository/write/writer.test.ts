@@ -5,6 +5,8 @@ import { HoldfastError } from "../../../../src/base/errors.ts";
 import type { SnapshotInfo } from "../../../../src/formats/format.ts";
 import type { RepositoryStore } from "../../../../src/formats/repository/repository-format.ts";
 import { readSnapshots } from "../../../../src/formats/repository/snapshots/snapshot-list.ts";
+import { LocalTarget } from "../../../../src/targets/local/local-target.ts";
+import type { TargetSpec } from "../../../../src/targets/registry.ts";
 import { MemoryTarget } from "../../../support/memory-target.ts";
 import { FaultyTarget } from "../../../support/faulty-target.ts";
 import { temporaryTree, type TreeLiteral } from "../../../support/tree-literal.ts";
@@ -309,6 +311,35 @@ test("a backup reads no faster than it may", async () => {
   // Batches of 512 files: each of the first three is paid for before the next is read.
   expect(sleptMs).toBeGreaterThan(15_360 - tookMs - 1);
   expect(sleptMs).toBeLessThanOrEqual(20_480);
+});
+
+test("what is paid while a pause ends is waited for as well", async () => {
+  // A small batch, which is paid off while it is looked at, right before a part that is not.
+  using source = temporaryTree({ a: "x".repeat(900), b: noise(5_000_000, 1), c: "y".repeat(900), d: noise(5_000_000, 2) });
+  const limits = { cpuThreads: 2, readBytesPerSecond: 100_000_000, nice: 0 };
+  for (let round = 0; round < 6; round++) {
+    await using store = await createStore(new MemoryTarget());
+    expect((await backUp(store, [source.path], { limits })).sourceBytes).toBe(10_001_800);
+  }
+});
+
+test.each(["ENOSPC", "EIO"])("a run that meets %s leaves nothing half written on a local target", async (errno) => {
+  using source = temporaryTree(Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`f${i}`, noise(500_000, i)])));
+  using place = temporaryTree({ repository: {} });
+  const path = join(place.path, "repository");
+  const target = new LocalTarget({ path });
+  for (let hit = 1; ; hit++) {
+    const faulty: TargetSpec = { driver: "local", path, failAt: `before temporary write:${hit}=${errno}` };
+    const access = { target, forThread: () => ({ spec: faulty, transfer: [] }), [Symbol.asyncDispose]: async () => undefined };
+    await using store = hit === 1 ? await createStore(target, { access }) : await openStore(target, { access });
+    const [result] = await backUpTo([store], [source.path]);
+    expect(readdirSync(join(path, "tmp"))).toEqual([]);
+    if (result !== undefined && "snapshot" in result) {
+      expect(hit).toBeGreaterThan(5);
+      break;
+    }
+    expect(result).toMatchObject({ error: { code: errno === "ENOSPC" ? "target_full" : "target_io" } });
+  }
 });
 
 test.runIf(process.platform === "linux")("its threads are as many and stand back as far as they are told", async () => {
