@@ -25,6 +25,7 @@ export class JobThread<Request, Reply> implements AsyncDisposable {
   readonly #name: string;
   readonly #waiting = new Map<number, Waiting<Reply>>();
   #next = 0;
+  #drained: (() => void) | undefined;
   #failure: HoldfastError | undefined;
 
   constructor(module: URL, name: string) {
@@ -35,6 +36,7 @@ export class JobThread<Request, Reply> implements AsyncDisposable {
       this.#waiting.delete(answer.job);
       if (answer.error === undefined) waiting?.resolve(answer.reply);
       else waiting?.reject(HoldfastError.fromWire(answer.error));
+      if (this.#waiting.size === 0) this.#drained?.();
     });
     this.#worker.on("error", (error) => this.#fail(error instanceof Error ? error.message : String(error), error));
     this.#worker.on("exit", (code) => this.#fail(`it ended with code ${code}`, undefined));
@@ -58,11 +60,13 @@ export class JobThread<Request, Reply> implements AsyncDisposable {
     this.#failure ??= new HoldfastError("internal", `The ${this.#name} stopped: ${why}`, { cause });
     for (const waiting of this.#waiting.values()) waiting.reject(this.#failure);
     this.#waiting.clear();
+    this.#drained?.();
   }
 
-  /** Stops the thread at once. */
+  /** Stops the thread when it has answered what it was asked: in the middle of decoding, that would abort the whole process. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#failure ??= new HoldfastError("cancelled", `The ${this.#name} was stopped`);
+    if (this.#waiting.size > 0) await new Promise<void>((resolve) => (this.#drained = resolve));
     await this.#worker.terminate();
   }
 }

@@ -182,7 +182,7 @@ export class CpuPool implements AsyncDisposable {
     this.#cpus = [];
     this.#disposed = true;
     for (const wake of this.#notify.splice(0)) wake();
-    await Promise.allSettled(cpus.map((cpu) => cpu.thread[Symbol.asyncDispose]()));
+    await Promise.allSettled(cpus.map((cpu) => cpu.thread.stop({ type: "stop" })));
   }
 }
 

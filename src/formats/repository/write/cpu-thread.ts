@@ -86,6 +86,9 @@ port.on("message", (message: ToCpu) => {
         sendFrames();
         post({ type: "flushed" });
         break;
+      case "stop":
+        port.close();
+        break;
     }
   } catch (error) {
     post({ type: "failed", error: asHoldfastError(error).toWire() });

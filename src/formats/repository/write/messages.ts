@@ -109,7 +109,8 @@ export type ToCpu =
       readonly batch: number;
     }
   | { readonly type: "claims"; readonly batch: number; readonly masks: Uint8Array<ArrayBuffer> }
-  | { readonly type: "flush" };
+  | { readonly type: "flush" }
+  | { readonly type: "stop" };
 
 /** CPU thread → main thread. */
 export type FromCpu =

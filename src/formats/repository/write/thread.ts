@@ -1,20 +1,23 @@
 import { Worker, type MessagePort } from "node:worker_threads";
 import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
 
-const STOP_MS = 1000;
+/** How long a thread that was asked to stop may take before it is stopped where it stands. */
+const STOP_MS = { "cpu-thread": 60_000, "tree-thread": 60_000, "pack-thread": 1000 } as const;
 
-/** A worker thread with typed messages. A crash of the thread arrives as `onFailure`. */
-export class Thread<To, From> implements AsyncDisposable {
+/**
+ * A worker thread with typed messages. A crash of the thread arrives as `onFailure`. It is ended by asking: one that is stopped
+ * while it begins to compress aborts the whole process (Node 26: "close before init" of a zlib stream), and its last step is
+ * short. Only a pack thread may wait for long, for its target, and then it does nothing else.
+ */
+export class Thread<To, From> {
   readonly #worker: Worker;
+  readonly #module: keyof typeof STOP_MS;
   #ended = false;
+  #exited = false;
 
-  constructor(
-    module: "cpu-thread" | "tree-thread" | "pack-thread",
-    onMessage: (message: From) => void,
-    onFailure: (error: HoldfastError) => void,
-  ) {
-    // A thread may be stopped between opening a file and closing it; then Node closes it. Not so in the tree thread, which opens
-    // folders through the C library, unknown to Node: it is asked to stop instead.
+  constructor(module: keyof typeof STOP_MS, onMessage: (message: From) => void, onFailure: (error: HoldfastError) => void) {
+    this.#module = module;
+    // The tree thread opens folders through the C library, unknown to Node.
     const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
     this.#worker = new Worker(new URL(`./${module}.${extension}`, import.meta.url), {
       name: module,
@@ -42,6 +45,7 @@ export class Thread<To, From> implements AsyncDisposable {
         onFailure(new HoldfastError("internal", `A message of the ${module} was lost: ${error.message}`, { cause: error }));
     });
     this.#worker.on("exit", (code) => {
+      this.#exited = true;
       if (!this.#ended)
         onFailure(new HoldfastError("internal", `The ${module} ended with code ${code} before its work was done`));
     });
@@ -51,23 +55,17 @@ export class Thread<To, From> implements AsyncDisposable {
     this.#worker.postMessage(message, [...transfer]);
   }
 
-  /** Asks the thread to end by itself; stops it when it does not within a second. */
+  /** Asks the thread to end by itself, and stops it when it does not. */
   async stop(message: To): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
+    if (this.#exited) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#worker.once("exit", () => resolve());
-    const timer = setTimeout(resolve, STOP_MS);
+    const timer = setTimeout(resolve, STOP_MS[this.#module]);
     this.post(message);
     await promise;
     clearTimeout(timer);
-    await this.#worker.terminate();
-  }
-
-  /** Stops the thread at once. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#ended) return;
-    this.#ended = true;
     await this.#worker.terminate();
   }
 }
