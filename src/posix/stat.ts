@@ -13,7 +13,6 @@ export interface PosixStat {
   readonly size: number;
   /** Allocated units of 512 bytes. */
   readonly blocks: number;
-  readonly atimeNs: bigint;
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
   /** Numbered as `st_dev` of Node's stat. */
@@ -68,16 +67,38 @@ function parse(): PosixStat {
     inode: u64[4] as bigint,
     size: (u32[10] as number) + (u32[11] as number) * 2 ** 32,
     blocks: (u32[12] as number) + (u32[13] as number) * 2 ** 32,
-    atimeNs: timeAt(64),
     ctimeNs: timeAt(96),
     mtimeNs: timeAt(112),
-    rdev: makeDevice(u32[32] as number, u32[33] as number),
-    device: makeDevice(u32[34] as number, u32[35] as number),
+    rdev: deviceOf(u32[32] as number, u32[33] as number),
+    device: deviceOf(u32[34] as number, u32[35] as number),
   };
 }
 
+const NS_PER_S = 1e9;
+const timeHalves = new Uint32Array(2);
+const time = new BigInt64Array(timeHalves.buffer);
+
+/** Seconds and nanoseconds as one number: in two halves of plain numbers, because every step between bigints allocates one. */
 function timeAt(offset: number): bigint {
-  return (i64[offset / 8] as bigint) * 1_000_000_000n + BigInt(u32[offset / 4 + 2] as number);
+  const seconds = u32[offset / 4] as number;
+  const nanoseconds = u32[offset / 4 + 2] as number;
+  // Before 1970 and after 2106.
+  if (u32[offset / 4 + 1] !== 0) return (i64[offset / 8] as bigint) * 1_000_000_000n + BigInt(nanoseconds);
+  const upper = (seconds >>> 16) * NS_PER_S;
+  const lower = (upper % 2 ** 16) * 2 ** 16 + (seconds & 0xffff) * NS_PER_S + nanoseconds;
+  timeHalves[0] = lower % 2 ** 32;
+  timeHalves[1] = Math.floor(upper / 2 ** 16) + Math.floor(lower / 2 ** 32);
+  return time[0] as bigint;
+}
+
+/** Entry after entry has the device of the one before. */
+const lastDevice = { major: 0, minor: 0, number: 0n };
+
+function deviceOf(major: number, minor: number): bigint {
+  if (major === 0 && minor === 0) return 0n;
+  if (lastDevice.major !== major || lastDevice.minor !== minor)
+    Object.assign(lastDevice, { major, minor, number: makeDevice(major, minor) });
+  return lastDevice.number;
 }
 
 /** `makedev`: a device number as `st_rdev` shows it and `mknod` takes it. */

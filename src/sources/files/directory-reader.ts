@@ -104,7 +104,6 @@ export function fromNodeStat(stat: BigIntStats): PosixStat {
     inode: stat.ino,
     size: Number(stat.size),
     blocks: Number(stat.blocks),
-    atimeNs: stat.atimeNs,
     mtimeNs: stat.mtimeNs,
     ctimeNs: stat.ctimeNs,
     device: stat.dev,

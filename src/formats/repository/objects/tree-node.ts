@@ -192,16 +192,6 @@ export class TreeSplitter {
   }
 }
 
-/** The tree of a directory whose entries come sorted by name; returns the id of its root node. Children are emitted before parents. */
-export function buildTree(
-  entries: Iterable<{ readonly name: Uint8Array; readonly encoded: Uint8Array }>,
-  emit: EmitNode,
-): Uint8Array {
-  const splitter = new TreeSplitter(emit);
-  for (const { name, encoded } of entries) splitter.add(name, encoded);
-  return splitter.finish();
-}
-
 /** What an entry holds for data chunk ids (n × 32 bytes): themselves up to 256, else list chunks over them. */
 export function buildChunkList(ids: Uint8Array, emit: EmitNode): { depth: number; ids: Uint8Array } {
   assert(ids.length % TREE_ID_BYTES === 0, "chunk ids have 32 bytes");

@@ -22,6 +22,9 @@ interface Group {
 /** Largest number of open groups; beyond it the fullest is closed. Two targets in different states and a few owners fit. */
 const MAX_GROUPS = 6;
 
+/** What follows a frame that shrank below this is compressed without being sampled first. */
+const COMPRESSED_WELL = 0.9;
+
 /** Chunks in a frame, however small they are: a pack is whole frames, and has a bound of its own. */
 const FRAME_CHUNKS = 8192;
 
@@ -39,6 +42,8 @@ export class FrameBuilder {
   readonly #groups = new Map<string, Group>();
   readonly #spare: Buffer[] = [];
   #ready: SealedFrame[] = [];
+  /** The last frame did not compress well, so the next is sampled before it is compressed. */
+  #sampled = true;
 
   constructor(kind: 1 | 2, setup: SealingSetup, random: Randomness) {
     this.#kind = kind;
@@ -118,7 +123,8 @@ export class FrameBuilder {
   }
 
   #seal(mask: number, raw: Uint8Array, ids: Buffer, lengths: Uint32Array<ArrayBuffer>): void {
-    const packed = compressIfWorthwhile(this.#codec, this.#level, raw);
+    const packed = compressIfWorthwhile(this.#codec, this.#level, raw, this.#sampled);
+    this.#sampled = packed.bytes.length > raw.length * COMPRESSED_WELL;
     const codec = CODEC_NUMBER[packed.codec];
     let proven = false;
     const sealed = this.#sealers.map((sealer, index) => {

@@ -6,7 +6,7 @@ import { HoldfastError } from "../../../base/errors.ts";
 import { metaOf } from "../../../sources/files/entry.ts";
 import type { Entry, Extent, WalkEvent } from "../../../sources/source.ts";
 import type { KeySet } from "../keys/key-set.ts";
-import { buildChunkList, buildTree } from "../objects/tree-node.ts";
+import { buildChunkList, TreeSplitter } from "../objects/tree-node.ts";
 import { encodeEntry, ENTRY_FLAG, type TreeEntry } from "../objects/tree-entry.ts";
 import { SEGMENT_BYTES } from "./content-reader.ts";
 import type { FrameBuilder } from "./frame-builder.ts";
@@ -493,7 +493,7 @@ export class TreeBuilder {
   }
 
   #contentOf(ids: Uint8Array, owner: number): { depth: number; ids: Uint8Array } {
-    return buildChunkList(new Uint8Array(ids), (list) => this.#emit(list, owner));
+    return buildChunkList(ids, (list) => this.#emit(list, owner));
   }
 
   #countFile(size: number): void {
@@ -531,15 +531,14 @@ export class TreeBuilder {
   #encode(node: Node): Uint8Array {
     const writer = this.#writer;
     const owner = node.entry.meta.uid;
-    function* encoded(): Generator<{ name: Uint8Array; encoded: Uint8Array }> {
-      for (const entry of node.entries) {
-        if (entry === undefined) continue;
-        writer.reset();
-        encodeEntry(writer, entry);
-        yield { name: entry.name, encoded: writer.view() };
-      }
+    const splitter = new TreeSplitter((bytes) => this.#emit(bytes, owner));
+    for (const entry of node.entries) {
+      if (entry === undefined) continue;
+      writer.reset();
+      encodeEntry(writer, entry);
+      splitter.add(entry.name, writer.view());
     }
-    return buildTree(encoded(), (bytes) => this.#emit(bytes, owner));
+    return splitter.finish();
   }
 
   #emit(bytes: Buffer, owner: number): Uint8Array {

@@ -2,10 +2,10 @@ import * as crypto from "node:crypto";
 import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { buildTree } from "./build-tree.ts";
 import { ByteWriter } from "../../../../src/codec/binary.ts";
 import {
   buildChunkList,
-  buildTree,
   dataLength,
   decodeNode,
   encodedEntry,

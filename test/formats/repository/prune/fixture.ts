@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { buildTree } from "../objects/build-tree.ts";
 import { asRunId, asSnapshotId, type PackId, type SnapshotId } from "../../../../src/base/ids.ts";
 import { Secret } from "../../../../src/base/secret.ts";
 import { randomHex } from "../../../../src/base/random.ts";
@@ -11,7 +12,6 @@ import { finishPack, type PackFrame } from "../../../../src/formats/repository/o
 import type { SnapshotObject } from "../../../../src/formats/repository/objects/snapshot-object.ts";
 import {
   buildChunkList,
-  buildTree,
   decodeNode,
   encodedEntry,
   type TreeEntry,

@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { buildTree } from "../objects/build-tree.ts";
 import { ByteWriter } from "../../../../src/codec/binary.ts";
 import { TreeReader } from "../../../../src/formats/repository/read/tree-reader.ts";
 import type { ChunkReader } from "../../../../src/formats/repository/read/chunk-reader.ts";
-import { buildTree, encodedEntry, type TreeEntry } from "../../../../src/formats/repository/objects/tree-node.ts";
+import { encodedEntry, type TreeEntry } from "../../../../src/formats/repository/objects/tree-node.ts";
 
 /** Chunks by a number instead of a hash: nodes may then point anywhere. */
 class Chunks {

@@ -97,6 +97,21 @@ test("each target's frame opens with its own keys, and gives the chunks in order
   expect(compress.compressIfWorthwhile).toHaveBeenCalledTimes(1);
 });
 
+test("what follows well compressed bytes is not sampled first, and what follows others is", () => {
+  const builder = new FrameBuilder(1, setup(), systemRandom);
+  const text = (seed: number): Buffer => Buffer.alloc(2 ** 20, `line ${seed} of a text\n`);
+  for (const bytes of [text(1), text(2), noise(2 ** 20, 3), noise(2 ** 20, 4), text(5), text(6)]) add(builder, bytes, 1, 0);
+  expect(vi.mocked(compress.compressIfWorthwhile).mock.calls.map((call) => call[3])).toEqual([
+    true,
+    false,
+    false,
+    true,
+    true,
+    false,
+  ]);
+  expect(finished(builder).map((frame) => frame.codec)).toEqual([1, 1, 0, 0, 1, 1]);
+});
+
 test("grouping by file closes frames between files; by frame it does not", () => {
   for (const [grouping, frames] of [
     ["file", 3],
