@@ -293,6 +293,11 @@ export class ByteReader {
     return this.#bytes.subarray(start, start + length);
   }
 
+  /** Steps over `length` bytes. */
+  skip(length: number): void {
+    this.#take(length);
+  }
+
   /** Asserts that nothing is left. */
   done(): void {
     if (this.remaining !== 0) throw this.malformed(`${this.remaining} bytes follow its end`);

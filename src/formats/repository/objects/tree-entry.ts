@@ -89,10 +89,23 @@ export function encodeEntry(writer: ByteWriter, entry: TreeEntry): void {
   const { meta, type } = entry;
   const hasXattrs = meta.xattrs.length > 0;
   const kept = entry.flags & ~ENTRY_FLAG.xattrs;
+  const flags = kept | (hasXattrs ? ENTRY_FLAG.xattrs : 0) | (entry.extents.length > 0 ? ENTRY_FLAG.sparse : 0);
+  encodeHead(writer, entry.name, type, flags, meta);
+  encodeTypePart(writer, entry);
+  if (hasXattrs) encodeXattrs(writer, meta.xattrs);
+}
+
+/** Appends what every file without flags begins with, up to its profile: all that a look at the file tells. */
+export function encodeFileHead(writer: ByteWriter, name: Uint8Array, meta: EntryMeta, size: number): void {
+  encodeHead(writer, name, "file", 0, meta);
+  writer.varint(size);
+}
+
+function encodeHead(writer: ByteWriter, name: Uint8Array, type: EntryType, flags: number, meta: EntryMeta): void {
   writer
-    .bytes(entry.name)
+    .bytes(name)
     .u8(TYPE_NUMBER[type])
-    .varint(kept | (hasXattrs ? ENTRY_FLAG.xattrs : 0) | (entry.extents.length > 0 ? ENTRY_FLAG.sparse : 0))
+    .varint(flags)
     .varint(meta.mode)
     .varint(meta.uid)
     .varint(meta.gid)
@@ -103,8 +116,6 @@ export function encodeEntry(writer: ByteWriter, entry: TreeEntry): void {
     .varint(meta.inode)
     .varint(meta.links)
     .varint(type === "directory" ? 0 : meta.device);
-  encodeTypePart(writer, entry);
-  if (hasXattrs) encodeXattrs(writer, meta.xattrs);
 }
 
 /** One entry as bytes of its own. */

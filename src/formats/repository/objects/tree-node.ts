@@ -1,6 +1,7 @@
 import { strict as assert } from "node:assert";
 import { crc32 } from "node:zlib";
 import { ByteReader, ByteWriter } from "../../../codec/binary.ts";
+import { NO_PROFILE } from "../../../chunker/profile.ts";
 import { decodeEntry, isEntryName, MAX_ENTRY_IDS, TREE_BOUNDS, TREE_ID_BYTES } from "./tree-entry.ts";
 import type { TreeEntry } from "./tree-entry.ts";
 
@@ -75,6 +76,86 @@ function decodeEntries(reader: ByteReader): TreeEntry[] {
   return entries;
 }
 
+/** True for the bytes of a leaf, whatever follows. */
+export function isLeaf(bytes: Uint8Array): boolean {
+  return bytes[0] === VERSION && bytes[1] === LEAF;
+}
+
+/** An entry as a leaf holds it. */
+export interface StoredEntry {
+  readonly name: Uint8Array;
+  readonly encoded: Uint8Array;
+}
+
+/** A file that was found by how its entry begins; `ids` are data chunks. */
+export interface StoredFile extends StoredEntry {
+  readonly ids: Uint8Array;
+}
+
+/**
+ * Reads a leaf entry by entry, and steps over files that are known already without decoding them. Every method throws
+ * `object_malformed` for what the format forbids. Buffers are views of `bytes`.
+ */
+export class LeafReader {
+  readonly #bytes: Uint8Array;
+  readonly #reader: ByteReader;
+  #left: number;
+  #before: Uint8Array | undefined;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.#reader = new ByteReader(bytes, "The tree node");
+    const version = this.#reader.u8();
+    const type = this.#reader.u8();
+    if (version !== VERSION || type !== LEAF) throw this.#reader.malformed("it is no leaf of this version");
+    this.#left = this.#reader.count(MIN_ENTRY_BYTES, Infinity);
+  }
+
+  /** Entries not read yet. */
+  get left(): number {
+    return this.#left;
+  }
+
+  /** The next entry; undefined at the end. */
+  next(): { readonly entry: TreeEntry; readonly encoded: Uint8Array } | undefined {
+    const reader = this.#reader;
+    if (this.#left === 0) {
+      reader.done();
+      return undefined;
+    }
+    const start = reader.position;
+    const name = decodeName(reader, this.#before);
+    this.#before = name;
+    const entry = decodeEntry(reader, name);
+    this.#left--;
+    return { entry, encoded: this.#bytes.subarray(start, reader.position) };
+  }
+
+  /**
+   * The next entry when it begins with `head` (of `encodeFileHead`, for `name`), has this profile, and its ids are those of
+   * data chunks: then it is stepped over. Else undefined, and `next` gives it.
+   */
+  take(name: Uint8Array, head: Uint8Array, profile: number): StoredFile | undefined {
+    if (this.#left === 0) return undefined;
+    const reader = this.#reader;
+    const bytes = this.#bytes;
+    const start = reader.position;
+    const end = start + head.length;
+    // Profile, depth and count follow at least.
+    if (end + 3 > bytes.length) return undefined;
+    for (let i = 0; i < head.length; i++) if (bytes[start + i] !== head[i]) return undefined;
+    if (bytes[end] !== profile || bytes[end + 1] !== 0) return undefined;
+    reader.skip(head.length + 2);
+    const count = reader.count(TREE_ID_BYTES, MAX_ENTRY_IDS);
+    if ((count === 0) !== (profile === NO_PROFILE))
+      throw reader.malformed("a file has a profile without chunks, or chunks without");
+    const ids = reader.raw(count * TREE_ID_BYTES);
+    this.#left--;
+    this.#before = name;
+    return { name, encoded: bytes.subarray(start, reader.position), ids };
+  }
+}
+
 function decodeChildren(reader: ByteReader): TreeChild[] {
   const children: TreeChild[] = [];
   let before: Buffer | undefined;
@@ -87,7 +168,7 @@ function decodeChildren(reader: ByteReader): TreeChild[] {
   return children;
 }
 
-function decodeName(reader: ByteReader, before: Buffer | undefined): Buffer {
+function decodeName(reader: ByteReader, before: Uint8Array | undefined): Buffer {
   const name = reader.bytes(TREE_BOUNDS.nameBytes);
   if (!isEntryName(name)) throw reader.malformed("a name is not valid");
   if (before !== undefined && Buffer.compare(before, name) >= 0) throw reader.malformed("names are not sorted and unique");

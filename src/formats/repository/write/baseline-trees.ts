@@ -1,12 +1,92 @@
 import { decompress } from "../../../codec/compress.ts";
 import type { KeySet } from "../keys/key-set.ts";
 import type { Sealer } from "../keys/sealer.ts";
-import type { TreeEntry } from "../objects/tree-entry.ts";
-import { decodeNode } from "../objects/tree-node.ts";
+import { decodeNode, isLeaf, LeafReader, type StoredFile, type TreeEntry } from "../objects/tree-node.ts";
 import type { FetchedFrame } from "./messages.ts";
 
 /** Decoded tree frames kept; walks follow the order in which trees were written, so few are needed. */
 const CACHE_BYTES = 48 * 2 ** 20;
+/** Nodes ahead that a new one is compared with: enough to find the way again after a change. */
+const NODES_COMPARED = 8;
+
+interface StoredNode {
+  readonly id: Uint8Array;
+  readonly bytes: Buffer;
+}
+
+/**
+ * A directory of a baseline, read once from front to back beside a walk that gives names in the same order. What is
+ * malformed ends it: what would follow counts as absent.
+ */
+export class BaselineFolder {
+  /** All nodes of its tree, children before parents: the order in which a splitter gives them. */
+  readonly #nodes: readonly StoredNode[];
+  #nextNode = 0;
+  #leaf: LeafReader | undefined;
+  #nextLeaf = 0;
+  /** Read, and not asked for yet. */
+  #peeked: ReturnType<LeafReader["next"]>;
+
+  constructor(nodes: readonly StoredNode[]) {
+    this.#nodes = nodes;
+  }
+
+  /** The file that comes next when its entry begins with `head`; see `LeafReader.take`. */
+  take(name: Uint8Array, head: Uint8Array, profile: number): StoredFile | undefined {
+    if (this.#peeked !== undefined) return undefined;
+    try {
+      return this.#entryLeaf()?.take(name, head, profile);
+    } catch {
+      this.#end();
+      return undefined;
+    }
+  }
+
+  /** The entry of that name, by names that ascend from call to call. */
+  find(name: Uint8Array): TreeEntry | undefined {
+    for (;;) {
+      try {
+        this.#peeked ??= this.#entryLeaf()?.next();
+      } catch {
+        this.#end();
+      }
+      if (this.#peeked === undefined) return undefined;
+      const { entry } = this.#peeked;
+      const order = Buffer.compare(entry.name, name);
+      if (order > 0) return undefined;
+      this.#peeked = undefined;
+      if (order === 0) return entry;
+    }
+  }
+
+  /** The id of a node with exactly these bytes. */
+  idOf(bytes: Uint8Array): Uint8Array | undefined {
+    const limit = Math.min(this.#nodes.length, this.#nextNode + NODES_COMPARED);
+    for (let i = this.#nextNode; i < limit; i++) {
+      const node = this.#nodes[i] as StoredNode;
+      if (node.bytes.length !== bytes.length || Buffer.compare(node.bytes, bytes) !== 0) continue;
+      this.#nextNode = i + 1;
+      return node.id;
+    }
+    return undefined;
+  }
+
+  /** The leaf that holds the next entry. */
+  #entryLeaf(): LeafReader | undefined {
+    while (this.#leaf === undefined || this.#leaf.left === 0) {
+      const node = this.#nodes[this.#nextLeaf];
+      if (node === undefined) return undefined;
+      this.#nextLeaf++;
+      if (isLeaf(node.bytes)) this.#leaf = new LeafReader(node.bytes);
+    }
+    return this.#leaf;
+  }
+
+  #end(): void {
+    this.#leaf = undefined;
+    this.#nextLeaf = this.#nodes.length;
+  }
+}
 
 /**
  * Reads the trees of a baseline in the tree thread. A tree that cannot be read counts as absent: its files are then
@@ -33,19 +113,26 @@ export class BaselineTrees {
     this.#fetch = fetch;
   }
 
-  root(): Promise<readonly TreeEntry[]> {
-    return this.entries(this.#root);
+  root(): Promise<BaselineFolder> {
+    return this.folder(this.#root);
   }
 
-  /** All entries of a directory in order; empty when it cannot be read. */
-  async entries(tree: Uint8Array): Promise<readonly TreeEntry[]> {
-    const node = await this.#node(tree);
-    if (node === undefined) return [];
-    if (node.type === "leaf") return node.entries;
-    if (node.type !== "inner") return [];
-    const all: TreeEntry[] = [];
-    for (const child of node.children) for (const entry of await this.entries(child.id)) all.push(entry);
-    return all;
+  /** A directory by the id of its tree; what of it cannot be read is missing. */
+  async folder(tree: Uint8Array): Promise<BaselineFolder> {
+    const nodes: StoredNode[] = [];
+    await this.#collect(tree, nodes);
+    return new BaselineFolder(nodes);
+  }
+
+  async #collect(id: Uint8Array, nodes: StoredNode[]): Promise<void> {
+    const bytes = await this.#chunk(id);
+    if (bytes === undefined) return;
+    if (!isLeaf(bytes)) {
+      const node = decoded(bytes);
+      if (node?.type !== "inner") return;
+      for (const child of node.children) await this.#collect(child.id, nodes);
+    }
+    nodes.push({ id, bytes });
   }
 
   /** Data chunk ids of a file with an indirect list, joined; the ids of the lists are added to `lists`. Undefined: cannot be read. */
@@ -56,23 +143,14 @@ export class BaselineTrees {
       for (let at = 0; at < ids.length; at += 32) {
         const id = ids.subarray(at, at + 32);
         lists.push(Buffer.from(id));
-        const node = await this.#node(id);
+        const bytes = await this.#chunk(id);
+        const node = bytes === undefined ? undefined : decoded(bytes);
         if (node?.type !== "list") return undefined;
         next.push(node.ids);
       }
       ids = Buffer.concat(next);
     }
     return ids;
-  }
-
-  async #node(id: Uint8Array): Promise<ReturnType<typeof decodeNode> | undefined> {
-    const bytes = await this.#chunk(id);
-    if (bytes === undefined) return undefined;
-    try {
-      return decodeNode(bytes);
-    } catch {
-      return undefined;
-    }
   }
 
   async #chunk(id: Uint8Array): Promise<Buffer | undefined> {
@@ -114,6 +192,14 @@ export class BaselineTrees {
       for (const old of oldest.ids) this.#chunks.delete(old);
     }
     return found;
+  }
+}
+
+function decoded(bytes: Uint8Array): ReturnType<typeof decodeNode> | undefined {
+  try {
+    return decodeNode(bytes);
+  } catch {
+    return undefined;
   }
 }
 

@@ -6,11 +6,19 @@ import { HoldfastError } from "../../../base/errors.ts";
 import { metaOf } from "../../../sources/files/entry.ts";
 import type { Entry, Extent, WalkEvent } from "../../../sources/source.ts";
 import type { KeySet } from "../keys/key-set.ts";
-import { buildChunkList, TreeSplitter } from "../objects/tree-node.ts";
-import { encodeEntry, ENTRY_FLAG, type TreeEntry } from "../objects/tree-entry.ts";
+import {
+  buildChunkList,
+  encodeEntry,
+  encodeFileHead,
+  ENTRY_FLAG,
+  TreeSplitter,
+  type StoredEntry,
+  type TreeEntry,
+} from "../objects/tree-node.ts";
 import { SEGMENT_BYTES } from "./content-reader.ts";
 import type { FrameBuilder } from "./frame-builder.ts";
-import type { BaselineTrees } from "./baseline-trees.ts";
+import { NO_PROFILE } from "../../../chunker/profile.ts";
+import type { BaselineFolder, BaselineTrees } from "./baseline-trees.ts";
 import {
   FILE_CHANGED,
   FILE_PART,
@@ -38,12 +46,11 @@ interface Node {
   readonly slot: number;
   readonly entry: Entry;
   readonly path: Buffer;
-  /** Entries in order; a hole is one that vanished or could not be read. */
-  entries: (TreeEntry | undefined)[];
+  /** Entries in order, encoded already where they equal the baseline's; a hole is one that vanished or could not be read. */
+  entries: (TreeEntry | StoredEntry | undefined)[];
   pending: number;
   left: boolean;
-  readonly baseline: readonly TreeEntry[];
-  cursor: number;
+  readonly baseline: BaselineFolder | undefined;
 }
 
 /** A file whose chunks are not known yet. */
@@ -69,6 +76,15 @@ interface LinkedFile {
   entry: TreeEntry | undefined;
   /** Names that were met while the first one is being read. */
   waiting: PendingFile[];
+}
+
+/** A file that equals the baseline's, as far as a look tells: to be kept when all of its chunks are usable. */
+interface Unchanged {
+  readonly file: PendingFile;
+  /** The baseline's bytes of it, or what they say where something that is not content has changed. */
+  readonly base: StoredEntry | TreeEntry;
+  readonly dataIds: Uint8Array;
+  readonly listIds: Uint8Array;
 }
 
 /** What the builder asks of the thread around it. */
@@ -104,8 +120,8 @@ export class TreeBuilder {
   readonly #baseline: BaselineTrees | undefined;
   readonly #writer = new ByteWriter();
   readonly #pending = new Map<number, PendingFile>();
-  readonly #checks = new Map<number, { file: PendingFile; base: TreeEntry }[]>();
-  readonly #claims = new Map<number, { chunks: Buffer[]; ids: Buffer[]; owners: number[] }>();
+  readonly #checks = new Map<number, readonly Unchanged[]>();
+  readonly #claims = new Map<number, { chunks: Buffer[]; ids: Uint8Array[]; owners: number[] }>();
   /** Chunks of files with several links, by device and inode, so that they are read once. */
   readonly #links = new Map<string, LinkedFile>();
   #current: Node | undefined;
@@ -115,8 +131,13 @@ export class TreeBuilder {
   #nextCheck = 0;
   #nextClaim = 0;
   #batch: OpenBatch = emptyBatch();
-  #checking: { file: PendingFile; base: TreeEntry; dataIds: Uint8Array; listIds: Uint8Array }[] = [];
-  #claiming: { chunks: Buffer[]; ids: Buffer[]; owners: number[]; bytes: number } = { chunks: [], ids: [], owners: [], bytes: 0 };
+  #checking: Unchanged[] = [];
+  #claiming: { chunks: Buffer[]; ids: Uint8Array[]; owners: number[]; bytes: number } = {
+    chunks: [],
+    ids: [],
+    owners: [],
+    bytes: 0,
+  };
   #ended = false;
   /** Batches that were sent and have not come back. */
   outstanding = 0;
@@ -170,18 +191,18 @@ export class TreeBuilder {
   async #enter(entry: Entry): Promise<void> {
     const parent = this.#current;
     this.directories++;
-    let baseline: readonly TreeEntry[] = [];
+    let baseline: BaselineFolder | undefined;
     if (this.#baseline !== undefined) {
       if (parent === undefined) baseline = await this.#baseline.root();
       else {
-        const base = this.#baselineOf(parent, entry.name);
-        if (base?.type === "directory" && base.tree !== undefined) baseline = await this.#baseline.entries(base.tree);
+        const base = parent.baseline?.find(entry.name);
+        if (base?.type === "directory" && base.tree !== undefined) baseline = await this.#baseline.folder(base.tree);
       }
     }
     const path = parent === undefined ? Buffer.alloc(0) : Buffer.concat([parent.path, SLASH, entry.name]);
     const slot = parent === undefined ? 0 : parent.entries.push(undefined) - 1;
     if (parent !== undefined) parent.pending++;
-    this.#current = { parent, slot, entry, path, entries: [], pending: 0, left: false, baseline, cursor: 0 };
+    this.#current = { parent, slot, entry, path, entries: [], pending: 0, left: false, baseline };
   }
 
   #leave(): void {
@@ -197,6 +218,8 @@ export class TreeBuilder {
     if (node === undefined) throw new Error("an entry outside of any directory");
     if (entry.type !== "file") {
       this.others++;
+      // Only stepped over: the file behind it may be as it was.
+      node.baseline?.find(entry.name);
       node.entries.push(treeEntry(entry, 0));
       return undefined;
     }
@@ -215,10 +238,24 @@ export class TreeBuilder {
       this.#port.stream(number, entry.content.once, entry.meta.uid);
       return undefined;
     }
-    const base = this.#baselineOf(node, entry.name);
-    if (base !== undefined && this.#unchanged(entry, base)) return this.#askAbout(file, base);
+    const { baseline } = node;
+    if (baseline !== undefined) {
+      const kept = baseline.take(entry.name, this.#headOf(entry), entry.size === 0 ? NO_PROFILE : this.#profile);
+      if (kept !== undefined) {
+        this.#addCheck(file, kept, kept.ids, NO_IDS);
+        return undefined;
+      }
+      const base = baseline.find(entry.name);
+      if (base !== undefined && this.#unchanged(entry, base)) return this.#askAbout(file, base);
+    }
     this.#read(file);
     return undefined;
+  }
+
+  /** How the entry of an unchanged file without xattrs and holes begins; valid until the next call. */
+  #headOf(entry: Entry): Uint8Array {
+    encodeFileHead(this.#writer.reset(), entry.name, entry.meta, entry.size);
+    return this.#writer.view();
   }
 
   #unchanged(entry: Entry, base: TreeEntry): boolean {
@@ -232,19 +269,6 @@ export class TreeBuilder {
       base.meta.ctimeNs === entry.meta.ctimeNs &&
       base.meta.inode === entry.meta.inode
     );
-  }
-
-  /** The baseline's entry of that name. Both sides are sorted, so a cursor does it. */
-  #baselineOf(node: Node, name: Uint8Array): TreeEntry | undefined {
-    const { baseline } = node;
-    while (node.cursor < baseline.length) {
-      const base = baseline[node.cursor] as TreeEntry;
-      const order = Buffer.compare(base.name, name);
-      if (order === 0) return base;
-      if (order > 0) return undefined;
-      node.cursor++;
-    }
-    return undefined;
   }
 
   #askAbout(file: PendingFile, base: TreeEntry): Promise<void> | undefined {
@@ -262,7 +286,7 @@ export class TreeBuilder {
     else this.#addCheck(file, base, dataIds, Buffer.concat(lists));
   }
 
-  #addCheck(file: PendingFile, base: TreeEntry, dataIds: Uint8Array, listIds: Uint8Array): void {
+  #addCheck(file: PendingFile, base: StoredEntry | TreeEntry, dataIds: Uint8Array, listIds: Uint8Array): void {
     this.#checking.push({ file, base, dataIds, listIds });
     if (this.#checking.length >= CHECK_FILES) this.#sendCheck();
   }
@@ -273,12 +297,10 @@ export class TreeBuilder {
     this.#checking = [];
     const check = this.#nextCheck++;
     const ids = concat(asked.map((one) => one.dataIds));
-    const counts = Uint32Array.from(asked, (one) => one.dataIds.length / 32);
+    const counts = new Uint32Array(asked.length);
+    for (const [i, { dataIds }] of asked.entries()) counts[i] = dataIds.length / 32;
     const listIds = concat(asked.map((one) => one.listIds));
-    this.#checks.set(
-      check,
-      asked.map(({ file, base }) => ({ file, base })),
-    );
+    this.#checks.set(check, asked);
     this.outstanding++;
     this.#port.check(check, ids, counts, listIds);
   }
@@ -289,22 +311,29 @@ export class TreeBuilder {
     if (asked === undefined) throw new Error(`check ${check} was not asked`);
     this.#checks.delete(check);
     this.outstanding--;
-    asked.forEach(({ file, base }, i) => {
-      if (missing[i] !== 0) {
-        this.#read(file);
-        return;
-      }
-      this.unchangedFiles++;
-      this.#countFile(base.size);
-      this.#resolve(file, {
-        ...base,
-        name: file.entry.name,
-        flags: base.flags & ~ENTRY_FLAG.racy,
-        // xattrs come from the baseline: an unchanged ctime proves them unchanged.
-        meta: { ...file.entry.meta, xattrs: base.meta.xattrs },
-      });
-    });
+    for (const [i, { file, base }] of asked.entries()) {
+      if (missing[i] === 0) this.#keep(file, base);
+      else this.#read(file);
+    }
     this.#afterAnswer();
+  }
+
+  #keep(file: PendingFile, base: StoredEntry | TreeEntry): void {
+    const { entry } = file;
+    this.unchangedFiles++;
+    this.#countFile(entry.size);
+    this.#resolve(
+      file,
+      isStored(base)
+        ? base
+        : {
+            ...base,
+            name: entry.name,
+            flags: base.flags & ~ENTRY_FLAG.racy,
+            // xattrs come from the baseline: an unchanged ctime proves them unchanged.
+            meta: { ...entry.meta, xattrs: base.meta.xattrs },
+          },
+    );
   }
 
   #read(file: PendingFile): void {
@@ -501,7 +530,7 @@ export class TreeBuilder {
     this.sourceBytes += size;
   }
 
-  #resolve(file: PendingFile, entry: TreeEntry | undefined): void {
+  #resolve(file: PendingFile, entry: TreeEntry | StoredEntry | undefined): void {
     file.node.entries[file.slot] = entry;
     file.node.pending--;
     this.#completeIfDone(file.node);
@@ -531,18 +560,21 @@ export class TreeBuilder {
   #encode(node: Node): Uint8Array {
     const writer = this.#writer;
     const owner = node.entry.meta.uid;
-    const splitter = new TreeSplitter((bytes) => this.#emit(bytes, owner));
+    const splitter = new TreeSplitter((bytes) => this.#emit(bytes, owner, node.baseline?.idOf(bytes)));
     for (const entry of node.entries) {
       if (entry === undefined) continue;
-      writer.reset();
-      encodeEntry(writer, entry);
+      if (isStored(entry)) {
+        splitter.add(entry.name, entry.encoded);
+        continue;
+      }
+      encodeEntry(writer.reset(), entry);
       splitter.add(entry.name, writer.view());
     }
     return splitter.finish();
   }
 
-  #emit(bytes: Buffer, owner: number): Uint8Array {
-    const id = this.#keys.chunkId(2, bytes);
+  #emit(bytes: Buffer, owner: number, known?: Uint8Array): Uint8Array {
+    const id = known ?? this.#keys.chunkId(2, bytes);
     const claiming = this.#claiming;
     claiming.chunks.push(bytes);
     claiming.ids.push(id);
@@ -572,7 +604,7 @@ export class TreeBuilder {
     this.#claims.delete(batch);
     claim.chunks.forEach((chunk, i) => {
       const mask = masks[i] as number;
-      if (mask !== 0) this.#frames.add(chunk, claim.ids[i] as Buffer, mask, claim.owners[i] as number);
+      if (mask !== 0) this.#frames.add(chunk, claim.ids[i] as Uint8Array, mask, claim.owners[i] as number);
     });
     this.#port.frames();
     this.#finishIfDone();
@@ -602,6 +634,10 @@ export class TreeBuilder {
       unchangedFiles: this.unchangedFiles,
     });
   }
+}
+
+function isStored(entry: TreeEntry | StoredEntry): entry is StoredEntry {
+  return "encoded" in entry;
 }
 
 const SLASH = Buffer.from("/");

@@ -9,10 +9,12 @@ import {
   dataLength,
   decodeNode,
   encodedEntry,
+  encodeFileHead,
   ENTRY_FLAG,
+  LeafReader,
   TREE_BOUNDS,
 } from "../../../../src/formats/repository/objects/tree-node.ts";
-import type { TreeEntry } from "../../../../src/formats/repository/objects/tree-node.ts";
+import type { StoredFile, TreeEntry } from "../../../../src/formats/repository/objects/tree-node.ts";
 import { code, expand } from "../keys/fixtures.ts";
 import { entries, entry, META, treeEntry } from "./fixtures.ts";
 
@@ -105,6 +107,88 @@ test("a node with a flipped bit is refused or is another node, never something t
     }),
     { numRuns: 500 },
   );
+});
+
+describe("a leaf reader", () => {
+  const plainFile = (name: string, more: Partial<TreeEntry> = {}): TreeEntry =>
+    entry(name, { size: 70_000, profile: 1, ids: Buffer.alloc(64, name), ...more });
+  const headOf = ({ name, meta, size }: TreeEntry): Buffer => {
+    const writer = new ByteWriter();
+    encodeFileHead(writer, name, meta, size);
+    return writer.finish();
+  };
+  const take = (reader: LeafReader, wanted: TreeEntry, profile = wanted.profile): StoredFile | undefined =>
+    reader.take(wanted.name, headOf(wanted), profile);
+
+  test("gives every entry as it is stored", () => {
+    fc.assert(
+      fc.property(entries, (list) => {
+        const reader = new LeafReader(leaf(...list.map(encodedEntry)));
+        for (const each of list) {
+          const read = reader.next();
+          expect(read && plain(read.entry)).toEqual(plain(each));
+          expect(Buffer.from(read?.encoded ?? []).equals(encodedEntry(each))).toBe(true);
+        }
+        expect(reader.next()).toBeUndefined();
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test("steps over files that begin as expected, and over nothing else", () => {
+    const [a, b, c] = [plainFile("a"), plainFile("b", { size: 0, profile: 0, ids: Buffer.alloc(0) }), plainFile("c")];
+    const reader = new LeafReader(leaf(encodedEntry(a), encodedEntry(b), encodedEntry(c)));
+    const meta = (more: object): Partial<TreeEntry> => ({ meta: { ...META, ...more } });
+    for (const other of [
+      b,
+      plainFile("a", { size: 70_001 }),
+      plainFile("a", meta({ mtimeNs: META.mtimeNs + 1n })),
+      plainFile("a", meta({ ctimeNs: META.ctimeNs + 1n })),
+      plainFile("a", meta({ inode: META.inode + 1n })),
+      plainFile("a", meta({ mode: 0o600 })),
+      plainFile("a", meta({ uid: 1, user: "other" })),
+    ])
+      expect(take(reader, other)).toBeUndefined();
+    expect(take(reader, a, 2)).toBeUndefined();
+    const taken = take(reader, a);
+    expect(Buffer.from(taken?.encoded ?? []).equals(encodedEntry(a))).toBe(true);
+    expect(Buffer.from(taken?.ids ?? []).equals(Buffer.from(a.ids))).toBe(true);
+    expect(take(reader, b)?.ids).toHaveLength(0);
+    expect(reader.left).toBe(1);
+    expect(reader.next()?.entry.size).toBe(c.size);
+    expect(take(reader, c)).toBeUndefined();
+  });
+
+  test("leaves files with flags or lists of chunks to be decoded", () => {
+    for (const odd of [
+      plainFile("a", { flags: ENTRY_FLAG.racy }),
+      plainFile("a", { flags: ENTRY_FLAG.changedWhileRead }),
+      plainFile("a", { depth: 1 }),
+      plainFile("a", { extents: [{ offset: 10, length: 60_000 }] }),
+      plainFile("a", { meta: { ...META, xattrs: [{ name: Buffer.from("user.a"), value: Buffer.from("v") }] } }),
+    ]) {
+      const reader = new LeafReader(leaf(encodedEntry(odd)));
+      expect(take(reader, odd)).toBeUndefined();
+      expect(plain(reader.next()?.entry as TreeEntry)).toMatchObject({ size: 70_000 });
+    }
+  });
+
+  test("refuses what is cut, unsorted or no leaf", () => {
+    const [a, b] = [plainFile("a"), plainFile("b")];
+    const bytes = leaf(encodedEntry(b), encodedEntry(a));
+    const unsorted = new LeafReader(bytes);
+    expect(take(unsorted, b)).toBeDefined();
+    expect(code(() => unsorted.next())).toBe("object_malformed");
+    for (let length = 0; length < encodedEntry(a).length + 3; length++) {
+      const reading = (): unknown => {
+        const reader = new LeafReader(leaf(encodedEntry(a)).subarray(0, length));
+        return take(reader, a) ?? reader.next();
+      };
+      expect(code(reading)).toBe("object_malformed");
+    }
+    expect(code(() => new LeafReader(Buffer.of(1, 1, 0)))).toBe("object_malformed");
+    expect(code(() => new LeafReader(Buffer.of(2, 0, 0)))).toBe("object_malformed");
+  });
 });
 
 /** Made by a second encoder, written in Python from the format's text. */

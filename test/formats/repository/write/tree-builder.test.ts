@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
+import { buildTree } from "../objects/build-tree.ts";
 import { systemRandom } from "../../../../src/codec/system-random.ts";
 import { KeySet } from "../../../../src/formats/repository/keys/key-set.ts";
 import { keyMaterial, newKeyring } from "../../../../src/formats/repository/keys/keyring.ts";
 import { ENTRY_FLAG, type TreeEntry } from "../../../../src/formats/repository/objects/tree-entry.ts";
-import { decodeNode } from "../../../../src/formats/repository/objects/tree-node.ts";
-import type { BaselineTrees } from "../../../../src/formats/repository/write/baseline-trees.ts";
+import { decodeNode, encodedEntry } from "../../../../src/formats/repository/objects/tree-node.ts";
+import { BaselineFolder, type BaselineTrees } from "../../../../src/formats/repository/write/baseline-trees.ts";
 import { FrameBuilder } from "../../../../src/formats/repository/write/frame-builder.ts";
 import {
   FILE_CHANGED,
@@ -52,6 +53,20 @@ const file = (name: string, size: number, more: Partial<EntryMeta> = {}, sparse 
 const root: Entry = { name: Buffer.alloc(0), type: "directory", size: 0, meta: meta() };
 const idOf = (text: string): Buffer => keys.chunkId(1, Buffer.from(text));
 
+/** A folder of a baseline, as it was stored. */
+function folderOf(entries: readonly TreeEntry[]): BaselineFolder {
+  const nodes: { id: Uint8Array; bytes: Buffer }[] = [];
+  buildTree(
+    entries.map((entry) => ({ name: entry.name, encoded: encodedEntry(entry) })),
+    (bytes) => {
+      const id = keys.chunkId(2, bytes);
+      nodes.push({ id, bytes: Buffer.from(bytes) });
+      return id;
+    },
+  );
+  return new BaselineFolder(nodes);
+}
+
 interface Outcome {
   readonly status?: number;
   readonly ids?: readonly Buffer[];
@@ -78,7 +93,7 @@ class Harness {
   readonly #claims: { batch: number; count: number }[] = [];
   readonly builder: TreeBuilder;
 
-  constructor(baseline?: readonly TreeEntry[]) {
+  constructor(baseline?: readonly TreeEntry[], folder = baseline === undefined ? undefined : folderOf(baseline)) {
     const frames = new FrameBuilder(
       2,
       { repositories: [material], codec: "none", level: 0, frameBytes: M, grouping: "frame" },
@@ -94,10 +109,7 @@ class Harness {
       lists.push(idOf("list"));
       return this.large;
     };
-    const trees =
-      baseline === undefined
-        ? undefined
-        : ({ root: async () => baseline, entries: async () => [], chunkIds } as unknown as BaselineTrees);
+    const trees = baseline === undefined ? undefined : ({ root: async () => folder, chunkIds } as unknown as BaselineTrees);
     this.builder = new TreeBuilder(
       keys,
       1,
@@ -155,9 +167,13 @@ class Harness {
     for (let claim = this.#claims.shift(); claim !== undefined; claim = this.#claims.shift())
       this.builder.claimed(claim.batch, new Uint8Array(claim.count).fill(1));
     if (this.#root === undefined) throw new Error("the tree is not complete");
-    const node = decodeNode(this.chunks.get(Buffer.from(this.#root).toString("hex")) as Buffer);
-    if (node.type !== "leaf") throw new Error("more than a leaf");
-    return [...node.entries];
+    return this.#below(this.#root);
+  }
+
+  #below(id: Uint8Array): TreeEntry[] {
+    const node = decodeNode(this.chunks.get(Buffer.from(id).toString("hex")) as Buffer);
+    if (node.type === "list") throw new Error("a list is no tree");
+    return node.type === "leaf" ? node.entries : node.children.flatMap((child) => this.#below(child.id));
   }
 }
 
@@ -381,4 +397,59 @@ test("of an unchanged file with lists every chunk and every list is asked about;
   const blind = new Harness(baseline);
   await blind.walk([file("a-large", 300)]);
   expect(blind.asked.map(({ path }) => path)).toEqual(["/src/a-large"]);
+});
+
+test("a folder in which nothing changed gives the nodes it had, without their ids being computed again", async () => {
+  const names = Array.from({ length: 6000 }, (_, i) => `file-${String(i).padStart(5, "0")}`);
+  const before = names.map((name) => stored(name, 5));
+  const harness = new Harness(before);
+  let computed = 0;
+  const chunkId = keys.chunkId.bind(keys);
+  keys.chunkId = (kind, bytes) => {
+    computed++;
+    return chunkId(kind, bytes);
+  };
+  try {
+    await harness.walk(names.map((name) => file(name, 5)));
+    expect(computed).toBe(0);
+    for (const { check, counts } of harness.checks) harness.builder.checked(check, new Uint8Array(counts.length));
+    expect(computed).toBe(0);
+  } finally {
+    keys.chunkId = chunkId;
+  }
+  expect(harness.asked).toEqual([]);
+  expect(harness.finish().map(({ name }) => Buffer.from(name).toString())).toEqual(names);
+  expect(harness.counts).toMatchObject({ files: 6000, unchangedFiles: 6000 });
+  // Several leaves and one node above them.
+  expect(harness.chunks.size).toBeGreaterThan(3);
+});
+
+test("files that came, went and changed between leaves are told from those that stayed", async () => {
+  const name = (i: number): string => `file-${String(i).padStart(5, "0")}`;
+  const numbers = Array.from({ length: 6000 }, (_, i) => i);
+  const before = numbers.filter((i) => i % 1000 !== 3).map((i) => stored(name(i), 5));
+  const harness = new Harness(before);
+  const now = numbers.filter((i) => i % 700 !== 5).map((i) => file(name(i), i % 900 === 7 ? 6 : 5));
+  await harness.walk(now);
+  for (const { check, counts } of harness.checks) harness.builder.checked(check, new Uint8Array(counts.length));
+  const read = numbers.filter((i) => i % 700 !== 5 && (i % 1000 === 3 || i % 900 === 7)).map((i) => `/src/${name(i)}`);
+  expect(harness.asked.map(({ path }) => path)).toEqual(read);
+  for (const { number } of harness.asked) harness.answer(number, { ids: [idOf("new")], bytes: 5 });
+  expect(harness.finish().map((entry) => Buffer.from(entry.name).toString())).toEqual(
+    now.map((entry) => Buffer.from(entry.name).toString()),
+  );
+  expect(harness.counts).toMatchObject({ files: now.length, unchangedFiles: now.length - read.length });
+});
+
+test("a folder of the baseline that is malformed midway ends there, and the rest is read", async () => {
+  const good = ["a", "b", "c", "d"].map((one) => stored(one, 5));
+  const bytes = Buffer.concat([
+    Buffer.of(1, 0, 4),
+    ...good.map((entry, i) => (i === 2 ? Buffer.alloc(60, 0xff) : encodedEntry(entry))),
+  ]);
+  const folder = new BaselineFolder([{ id: idOf("x"), bytes }]);
+  const harness = new Harness(good, folder);
+  await harness.walk(["a", "b", "c", "d"].map((one) => file(one, 5)));
+  expect(harness.checks.map(({ counts }) => counts.length)).toEqual([2]);
+  expect(harness.asked.map(({ path }) => path)).toEqual(["/src/c", "/src/d"]);
 });
