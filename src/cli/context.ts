@@ -167,12 +167,13 @@ export class Context {
   /** Opens the configuration and its state, ready to work. `listener` is told what runs say; queries have none. */
   async open(listener?: RunListener): Promise<Opened> {
     const loaded = await this.config();
+    // Asking git costs a process; only what writes snapshots notes it.
+    const gitCommit = listener === undefined ? undefined : gitCommitOf(loaded.path);
     const warnings: Promise<void>[] = [];
     const state = openState(loaded.config.daemon.stateDir, { onWarning: (text) => warnings.push(this.warn(text)) });
     const holdfast = new Holdfast(loaded.config, state, {
       ...this.engineSurroundings(loaded),
-      // Asking git costs a process; only what writes snapshots notes it.
-      gitCommit: listener === undefined ? undefined : await gitCommitOf(loaded.path),
+      gitCommit,
       listener: listener ?? ((): void => undefined),
     });
     return {

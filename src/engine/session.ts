@@ -21,8 +21,8 @@ export interface Surroundings extends SecretContext {
   readonly toolVersion: string;
   /** Text of the configuration files before interpolation, kept when it is accepted. */
   readonly configText: string;
-  /** Git commit of the configuration's work tree, when it lies in one. */
-  readonly gitCommit: string | undefined;
+  /** Git commit of the configuration's work tree, when it lies in one; asking git may take as long as opening a target. */
+  readonly gitCommit: Promise<string | undefined> | string | undefined;
   readonly listener: RunListener;
   /** Another way to a target; tests put memory targets here. */
   readonly accessFor?: (target: TargetConfig) => TargetAccess | undefined;

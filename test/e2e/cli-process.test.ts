@@ -117,7 +117,14 @@ test("the launcher takes the pinned Node, else a Node on PATH that is new enough
     const ran = spawnSync(join(folder.path, start), ["restore", "a b"], { encoding: "utf8" });
     expect(ran.status).toBe(7);
     const main = join(realpathSync(folder.path), "dist/main.js");
-    expect(ran.stdout.split("\n")).toEqual(["pinned --disable-sigusr1", `pinned ${main}`, "pinned restore", "pinned a b", ""]);
+    expect(ran.stdout.split("\n")).toEqual([
+      "pinned --disable-sigusr1",
+      "pinned --max-semi-space-size=2",
+      `pinned ${main}`,
+      "pinned restore",
+      "pinned a b",
+      "",
+    ]);
   }
   rmSync(join(folder.path, "node_modules"), { recursive: true });
   const onPath = (version: string): ReturnType<typeof spawnSync> => {

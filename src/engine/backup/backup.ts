@@ -59,6 +59,7 @@ export async function backupJob(session: Session, job: JobConfig, options: Backu
     });
     return { status: "failed", outcomes: [], error };
   }
+  using _threads = (await formatOf(formatKind(targets))).warmUp?.(job.limits);
   const opened = await session.stores(targets.map(({ target }) => target.name));
   const { open, full } = await checkCapacity(session, opened.open, options);
   const closed = [...opened.closed, ...full];
@@ -77,6 +78,11 @@ export async function backupJob(session: Session, job: JobConfig, options: Backu
   // A cancellation during the last commit is in the outcome of its target; the run was cancelled all the same.
   if (result.status !== "success") options.signal.throwIfAborted();
   return result;
+}
+
+/** The format that reads the sources: where there is a repository, archives are written from it. */
+function formatKind(targets: readonly JobTargetConfig[]): Store["format"] {
+  return targets.some(({ target }) => target.format.kind === "repository") ? "repository" : "archive";
 }
 
 /** Leaves out targets that hold more than their `maxSize`, and warns of those that are nearly full. */
@@ -229,7 +235,7 @@ async function requestFor(
     description: options.description ?? "",
     tags: options.tags ?? [],
     configDigest: session.config.digest,
-    gitCommit: session.surroundings.gitCommit,
+    gitCommit: await session.surroundings.gitCommit,
     toolVersion: session.surroundings.toolVersion,
     dryRun: options.dryRun ?? false,
     onProgress: (progress) => {

@@ -219,7 +219,7 @@ async function takeSafetySnapshot(
     description: `before the restore of ${snapshot.id.slice(0, 8)}`,
     tags: [PRE_RESTORE_TAG],
     configDigest: session.config.digest,
-    gitCommit: session.surroundings.gitCommit,
+    gitCommit: await session.surroundings.gitCommit,
     toolVersion: session.surroundings.toolVersion,
     dryRun: false,
     onProgress: context.onProgress,

@@ -28,6 +28,8 @@ import { readRepositoryId, Repository } from "./repository.ts";
 import { deleteSnapshots } from "./snapshots/delete-snapshots.ts";
 import { annotateSnapshot, putPolicyNote, putVerificationNote, readNotes } from "./snapshots/notes.ts";
 import { listSnapshots, toInfo } from "./snapshots/snapshot-list.ts";
+import { cpuThreads } from "./write/cpu-pool.ts";
+import { warmUp, type ThreadModule } from "./write/thread.ts";
 import { writeSnapshot } from "./write/writer.ts";
 
 /** Damaged objects that a note names. */
@@ -59,6 +61,11 @@ export const repositoryFormat: Format = {
     const relative = kin.find((store) => store instanceof RepositoryStore);
     const lineage = relative?.repository.keyring.lineageSecret;
     return new RepositoryStore(await Repository.create(options, unlocking, kdf ?? DEFAULT_PASSWORD_KDF, lineage, options.signal));
+  },
+
+  warmUp(limits) {
+    // What is needed first is started first.
+    return warmUp(["tree-thread", ...Array<ThreadModule>(cpuThreads(limits)).fill("cpu-thread"), "pack-thread"]);
   },
 
   async write(stores, request) {

@@ -29,6 +29,11 @@ interface Cpu {
   flushed: boolean;
 }
 
+/** How many CPU threads a backup has. */
+export function cpuThreads(limits: Pick<WriteLimits, "cpuThreads"> | undefined): number {
+  return limits?.cpuThreads ?? Math.min(Math.max(availableParallelism(), 1), MAX_THREADS);
+}
+
 /** The CPU threads of a backup and the batches on their way through them. */
 export class CpuPool implements AsyncDisposable {
   readonly #events: CpuPoolEvents;
@@ -46,8 +51,7 @@ export class CpuPool implements AsyncDisposable {
   }
 
   start(sealing: SealingSetup, profile: number, limits: Pick<WriteLimits, "cpuThreads" | "nice">): void {
-    const count = limits.cpuThreads ?? Math.min(Math.max(availableParallelism(), 1), MAX_THREADS);
-    for (let i = 0; i < count; i++) {
+    for (let i = cpuThreads(limits); i > 0; i--) {
       const cpu: Cpu = {
         thread: new Thread<ToCpu, FromCpu>(
           "cpu-thread",
