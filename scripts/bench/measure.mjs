@@ -62,7 +62,8 @@ export function emptyFolder(path) {
 }
 
 /**
- * Runs a program to its end: `{ wall, cpu, rss, stdout }` in seconds and decimal megabytes; `cpu` and `rss` are NaN without GNU time.
+ * Runs a program to its end: `{ wall, cpu, rss, stdout, stderr }` in seconds and decimal megabytes, with the end of what it printed; `cpu`
+ * and `rss` are NaN without GNU time.
  * Rejects with what it printed when it ends otherwise than by a status in `accept`. In a process group of its own, so that all of it can be stopped.
  */
 export async function run(command, args, { env = {}, cwd, report, accept = [0] } = {}) {
@@ -102,7 +103,7 @@ export async function run(command, args, { env = {}, cwd, report, accept = [0] }
     const [user, system, peak] = timed
       ? readFileSync(report, "utf8").trim().split("\n").at(-1).split(" ").map(Number)
       : [NaN, NaN, NaN];
-    return { wall: Number(ended.at - started) / 1e9, cpu: user + system, rss: (peak * 1024) / 1e6, stdout: output.stdout };
+    return { wall: Number(ended.at - started) / 1e9, cpu: user + system, rss: (peak * 1024) / 1e6, ...output };
   } finally {
     clearTimeout(last);
     stop.signal.removeEventListener("abort", onStop);

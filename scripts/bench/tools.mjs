@@ -24,7 +24,8 @@ export async function openTool(name, place) {
 
 const openers = { holdfast: openHoldfast, pauses: openPauses, restic: openRestic, borg: openBorg };
 
-function configure({ folder, repository, source }) {
+/** Writes a configuration of one source, one target and one job, all with state, cache and key in `folder`; returns its path. */
+export function configure({ folder, repository, source }) {
   const config = join(folder, "holdfast.yaml");
   const text = [
     "version: 1",

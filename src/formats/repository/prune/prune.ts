@@ -190,7 +190,8 @@ class Prune {
     // Asked twice, because a listing that leaves a snapshot out would make its chunks look dead.
     const after = await this.#snapshots();
     const seen = new Set(before.listed);
-    const lost = before.listed.filter((id) => !after.listed.includes(id) && !isDeleted(id, after));
+    const still = new Set(after.listed);
+    const lost = before.listed.filter((id) => !still.has(id) && !isDeleted(id, after));
     const added = after.snapshots.filter(({ object }) => !seen.has(object));
     if (lost.length > 0 || added.some(({ objectTimeMs, endMs }) => (objectTimeMs ?? endMs) < this.#startedMs() - LEFTOVER_MS))
       throw new HoldfastError(

@@ -25,7 +25,8 @@ export async function deleteSnapshots(
     },
   });
   const now = repository.options.clock.now();
-  const chosen = snapshots.filter(({ id }) => ids.includes(id));
+  const wanted = new Set(ids);
+  const chosen = snapshots.filter(({ id }) => wanted.has(id));
   for (const snapshot of chosen)
     if (snapshot.hold === true || (typeof snapshot.hold === "number" && snapshot.hold > now))
       throw new HoldfastError(

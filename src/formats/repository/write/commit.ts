@@ -69,7 +69,8 @@ function* groupsOf(packs: Iterable<PackRecord>): Generator<PackRecord[], void, u
 
 /**
  * Merges many small index objects into few; the replaced ones stay until a prune removes them. Large ones stay as they are:
- * to write them again would gain nothing. Objects that name a condemned or damaged pack are left alone, too: such a pack may
+ * to write them again would gain nothing. So does one that is larger than all the others together, so that what is written
+ * again in the life of a repository grows with its index times the logarithm, not with the square. Objects that name a condemned or damaged pack are left alone, too: such a pack may
  * be deleted soon, and a merged object must not outlive its tombstone.
  */
 export async function mergeIndexObjects(repository: Repository, signal?: AbortSignal): Promise<void> {
@@ -77,6 +78,14 @@ export async function mergeIndexObjects(repository: Repository, signal?: AbortSi
     .activeIndexObjects()
     .filter(({ packs, chunks }) => chunks < INDEX_CHUNKS / 2 && packs.every((pack) => repository.index.packState(pack) === "ok"));
   if (small.length <= MERGE_AT) return;
+  small.sort((a, b) => b.chunks - a.chunks);
+  let others = small.reduce((sum, { chunks }) => sum + chunks, 0);
+  while (small.length > 2) {
+    const { chunks } = small[0] as (typeof small)[0];
+    others -= chunks;
+    if (chunks <= others) break;
+    small.shift();
+  }
   const records: PackRecord[] = [];
   for (const pack of new Set(small.flatMap(({ packs }) => packs))) {
     const record = repository.index.record(pack);

@@ -356,3 +356,26 @@ test("many small index objects are merged, large ones and those with condemned p
   expect(other.repository.index.packCount).toBe(68);
   expect(other.repository.activeIndexObjects()).toHaveLength(6);
 });
+
+test("what merges write in a repository's life grows little faster than its index", async () => {
+  const target = new MemoryTarget();
+  await using store = await createStore(target);
+  const { repository } = store;
+  const COMMITS = 1500;
+  let [written, most] = [0, 0];
+  for (let i = 0; i < COMMITS; i++) {
+    repository.index.addPack(fakePack(i, 4));
+    await repository.putIndexObject([fakePack(i, 4)], []);
+    const before = new Set(repository.activeIndexObjects().map(({ id }) => id));
+    await mergeIndexObjects(repository);
+    const active = repository.activeIndexObjects();
+    for (const { id, chunks } of active) if (!before.has(id)) written += chunks;
+    most = Math.max(most, active.length);
+  }
+  expect(most).toBeLessThanOrEqual(64);
+  // Each chunk is written again a few times; if all were merged each time, it would be 12 times at this size, and more with every commit.
+  expect(written / (COMMITS * 4)).toBeLessThan(5);
+  await using other = await openStore(target);
+  await other.loadIndex();
+  expect(other.repository.index.packCount).toBe(COMMITS);
+});
