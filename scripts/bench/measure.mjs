@@ -79,7 +79,7 @@ export async function run(command, args, { env = {}, cwd, report, accept = [0] }
     });
   const kill = (signal) => {
     try {
-      process.kill(-child.pid, signal);
+      if (child.pid !== undefined) process.kill(-child.pid, signal);
     } catch {
       // It has just ended.
     }
