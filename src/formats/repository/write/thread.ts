@@ -15,7 +15,7 @@ function startWorker(module: ThreadModule): Worker {
     name: module,
     // The tree thread opens folders through the C library, unknown to Node.
     trackUnmanagedFds: module !== "tree-thread",
-    resourceLimits: { maxYoungGenerationSizeMb: 16 },
+    resourceLimits: { maxYoungGenerationSizeMb: 8 },
   });
 }
 
