@@ -64,6 +64,7 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
   readonly #feed: ContentFeed;
   readonly #stop = new AbortController();
   readonly #lanes: Lane[] = [];
+  #isSetUp = false;
   readonly #rounds: Round<File>[] = [];
   /** Files that have not ended, by number. */
   readonly #files = new Map<number, File>();
@@ -83,13 +84,15 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
     this.#onAbort = () => this.#fail(setup.signal.reason as Error);
     if (setup.signal.aborted) this.#onAbort();
     setup.signal.addEventListener("abort", this.#onAbort, { once: true });
+    // A thread takes some 60 ms to begin, in which the caller finds its first files.
+    this.#startThreads();
   }
 
   /** Takes files; resolves when the next round is welcome. Rejects with what ended the restore. */
   async submit(files: readonly File[]): Promise<void> {
     this.#throwIfFailed();
     if (files.length === 0) return;
-    if (this.#lanes.length === 0) this.#start();
+    if (!this.#isSetUp) this.#setUp();
     const base = this.#nextFile;
     this.#nextFile += files.length;
     for (const [i, file] of files.entries()) this.#files.set(base + i, file);
@@ -156,7 +159,7 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
     this.#events.damaged(file, error);
   }
 
-  #start(): void {
+  #startThreads(): void {
     const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
     const count = Math.min(Math.max(availableParallelism(), 1), MAX_THREADS);
     for (let i = 0; i < count; i++) {
@@ -180,8 +183,16 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
         resolve();
         this.#fail(new HoldfastError("internal", "A restore thread ended before its work was done"));
       });
-      const { mode, destination, token, uid, umask } = this.#setup;
-      const { decoderModule, decoderSetup } = this.#feed;
+      this.#lanes.push(lane);
+    }
+  }
+
+  /** Tells the threads their work; the destination exists now. */
+  #setUp(): void {
+    this.#isSetUp = true;
+    const { mode, destination, token, uid, umask } = this.#setup;
+    const { decoderModule, decoderSetup } = this.#feed;
+    for (const [i, { worker }] of this.#lanes.entries())
       worker.postMessage({
         type: "setup",
         mode,
@@ -192,8 +203,6 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
         uid,
         umask,
       } satisfies ToThread);
-      this.#lanes.push(lane);
-    }
   }
 
   #receive(lane: Lane, message: Exclude<FromThread, { type: "stopped" }>): void {
