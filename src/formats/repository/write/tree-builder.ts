@@ -46,8 +46,11 @@ interface Node {
   readonly slot: number;
   readonly entry: Entry;
   readonly path: Buffer;
-  /** Entries in order, encoded already where they equal the baseline's; a hole is one that vanished or could not be read. */
-  entries: (TreeEntry | StoredEntry | undefined)[];
+  /** Entries in order, encoded already where they equal the baseline's; undefined: not known yet. */
+  entries: (TreeEntry | StoredEntry | typeof NOTHING | undefined)[];
+  /** The first entry that is not in `splitter` yet: what is known goes there at once and is forgotten here. */
+  next: number;
+  readonly splitter: TreeSplitter;
   pending: number;
   left: boolean;
   readonly baseline: BaselineFolder | undefined;
@@ -202,7 +205,9 @@ export class TreeBuilder {
     const path = parent === undefined ? Buffer.alloc(0) : Buffer.concat([parent.path, SLASH, entry.name]);
     const slot = parent === undefined ? 0 : parent.entries.push(undefined) - 1;
     if (parent !== undefined) parent.pending++;
-    this.#current = { parent, slot, entry, path, entries: [], pending: 0, left: false, baseline };
+    const owner = entry.meta.uid;
+    const splitter = new TreeSplitter((bytes) => this.#emit(bytes, owner, baseline?.idOf(bytes)));
+    this.#current = { parent, slot, entry, path, entries: [], next: 0, splitter, pending: 0, left: false, baseline };
   }
 
   #leave(): void {
@@ -221,6 +226,7 @@ export class TreeBuilder {
       // Only stepped over: the file behind it may be as it was.
       node.baseline?.find(entry.name);
       node.entries.push(treeEntry(entry, 0));
+      this.#advance(node);
       return undefined;
     }
     const slot = node.entries.push(undefined) - 1;
@@ -531,15 +537,32 @@ export class TreeBuilder {
   }
 
   #resolve(file: PendingFile, entry: TreeEntry | StoredEntry | undefined): void {
-    file.node.entries[file.slot] = entry;
+    file.node.entries[file.slot] = entry ?? NOTHING;
     file.node.pending--;
+    this.#advance(file.node);
     this.#completeIfDone(file.node);
+  }
+
+  /** Encodes the entries that are known up to the first that is not: so a folder of any size takes little memory. */
+  #advance(node: Node): void {
+    const { entries, splitter } = node;
+    for (; node.next < entries.length; node.next++) {
+      const entry = entries[node.next];
+      if (entry === undefined) return;
+      entries[node.next] = undefined;
+      if (entry === NOTHING) continue;
+      if (isStored(entry)) splitter.add(entry.name, entry.encoded);
+      else {
+        encodeEntry(this.#writer.reset(), entry);
+        splitter.add(entry.name, this.#writer.view());
+      }
+    }
   }
 
   #completeIfDone(start: Node): void {
     let node: Node | undefined = start;
     while (node !== undefined && node.left && node.pending === 0) {
-      const root = this.#encode(node);
+      const root = node.splitter.finish();
       const parent: Node | undefined = node.parent;
       if (parent === undefined) {
         this.#root = root;
@@ -553,24 +576,9 @@ export class TreeBuilder {
       };
       parent.pending--;
       node.entries = [];
+      this.#advance(parent);
       node = parent;
     }
-  }
-
-  #encode(node: Node): Uint8Array {
-    const writer = this.#writer;
-    const owner = node.entry.meta.uid;
-    const splitter = new TreeSplitter((bytes) => this.#emit(bytes, owner, node.baseline?.idOf(bytes)));
-    for (const entry of node.entries) {
-      if (entry === undefined) continue;
-      if (isStored(entry)) {
-        splitter.add(entry.name, entry.encoded);
-        continue;
-      }
-      encodeEntry(writer.reset(), entry);
-      splitter.add(entry.name, writer.view());
-    }
-    return splitter.finish();
   }
 
   #emit(bytes: Buffer, owner: number, known?: Uint8Array): Uint8Array {
@@ -635,6 +643,9 @@ export class TreeBuilder {
     });
   }
 }
+
+/** An entry that vanished or could not be read. */
+const NOTHING = Symbol("nothing");
 
 function isStored(entry: TreeEntry | StoredEntry): entry is StoredEntry {
   return "encoded" in entry;

@@ -453,3 +453,38 @@ test("a folder of the baseline that is malformed midway ends there, and the rest
   expect(harness.checks.map(({ counts }) => counts.length)).toEqual([2]);
   expect(harness.asked.map(({ path }) => path)).toEqual(["/src/c", "/src/d"]);
 });
+
+test("a large folder is encoded while it is walked, not kept until its end", async () => {
+  const harness = new Harness();
+  const link = (i: number): Entry => ({
+    name: Buffer.from(`link-${String(i).padStart(6, "0")}`),
+    type: "symlink",
+    size: 0,
+    meta: meta(),
+    linkTarget: Buffer.from("elsewhere"),
+  });
+  const chunkId = keys.chunkId.bind(keys);
+  const emitted: number[] = [];
+  keys.chunkId = (kind, bytes) => {
+    emitted.push(bytes.length);
+    return chunkId(kind, bytes);
+  };
+  try {
+    await harness.builder.take({ step: "enter", entry: root });
+    // What is not known yet holds back what follows it, and nothing else.
+    await harness.builder.take({ step: "leaf", entry: file("a-file", 5) });
+    for (let i = 0; i < 8000; i++) await harness.builder.take({ step: "leaf", entry: link(i) });
+    expect(emitted).toEqual([]);
+    harness.builder.flushRequests();
+    harness.answer(harness.asked[0]?.number as number, { ids: [idOf("content")], bytes: 5 });
+    expect(emitted.length).toBeGreaterThan(1);
+    const before = emitted.length;
+    for (let i = 8000; i < 16_000; i++) await harness.builder.take({ step: "leaf", entry: link(i) });
+    expect(emitted.length).toBeGreaterThan(before + 1);
+    await harness.builder.take({ step: "leave" });
+    harness.builder.end();
+  } finally {
+    keys.chunkId = chunkId;
+  }
+  expect(harness.finish()).toHaveLength(16_001);
+});
