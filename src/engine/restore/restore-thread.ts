@@ -21,6 +21,8 @@ interface Sink {
   finish(file: number): void;
   /** Forgets an unfinished file and what there is of it. */
   drop(file: number): void;
+  /** Forgets all of them. */
+  stop(): void;
 }
 
 class WriteSink implements Sink {
@@ -83,9 +85,19 @@ class CompareSink implements Sink {
     this.#open.get(file)?.close();
     this.#open.delete(file);
   }
+
+  stop(): void {
+    for (const file of this.#open.keys()) this.drop(file);
+  }
 }
 
-const CHECK_SINK: Sink = { begin: () => undefined, piece: () => undefined, finish: () => undefined, drop: () => undefined };
+const CHECK_SINK: Sink = {
+  begin: () => undefined,
+  piece: () => undefined,
+  finish: () => undefined,
+  drop: () => undefined,
+  stop: () => undefined,
+};
 
 const WHAT: Readonly<Record<ThreadMode, string>> = {
   write: "could not be restored",
@@ -96,6 +108,7 @@ const WHAT: Readonly<Record<ThreadMode, string>> = {
 let mode: ThreadMode = "check";
 let sink: Sink = CHECK_SINK;
 let destination = Buffer.alloc(0);
+let directories: Directories | undefined;
 let decoder: ContentDecoder | undefined;
 /** Paths of files that began here and did not end yet; those that failed are not among them. */
 const current = new Map<number, string>();
@@ -106,7 +119,7 @@ async function setup(message: Extract<ToThread, { type: "setup" }>): Promise<voi
   if (mode !== "check") {
     const top = openDestination(destination);
     if (top === undefined) throw new HoldfastError("restore_failed", `The folder ${pathText(destination)} vanished`);
-    const directories = new Directories(top);
+    directories = new Directories(top);
     sink = mode === "write" ? new WriteSink(new FileWriter(directories, message)) : new CompareSink(directories);
   }
   const module = (await import(message.decoderModule)) as { createDecoder(setup: unknown): ContentDecoder };
@@ -221,7 +234,9 @@ async function receive(message: ToThread): Promise<void> {
     }
     await ready;
     if (message.type === "stop") {
-      if (sink instanceof WriteSink) sink.stop();
+      sink.stop();
+      // Opened through the C library: they would stay open in the process when the thread has ended.
+      directories?.[Symbol.dispose]();
       post({ type: "stopped" });
     } else if (message.type === "drop") fail(message.file);
     else if (!failed) post({ type: "done", batch: message.batch, results: process(message) });

@@ -22,7 +22,7 @@ import { constants, closeSync } from "node:fs";
 import { flipByte, objectFiles, openRepository } from "../../formats/repository/read/backed-up.ts";
 import { compareTrees } from "../../support/compare-trees.ts";
 import { SAMPLE_ACL, writeOddities } from "../../support/oddities.ts";
-import { hardLink, symlink, temporaryTree, writeTree } from "../../support/tree-literal.ts";
+import { hardLink, openDescriptorsBelow, symlink, temporaryTree, writeTree } from "../../support/tree-literal.ts";
 import { fixture, leftOvers, pathsOf, restore } from "./fixture.ts";
 
 describe("a restore into an empty folder", () => {
@@ -35,6 +35,8 @@ describe("a restore into an empty folder", () => {
     expect(report.verifiedFiles).toBeGreaterThan(30);
     expect(compareTrees(made.source, made.out, { ignoreRoot: true })).toEqual([]);
     expect(leftOvers(made.out)).toEqual([]);
+    // A daemon restores and verifies in one process for years.
+    expect(openDescriptorsBelow(made.out)).toBe(0);
     const again = await restore(made);
     expect(again).toMatchObject({ status: "success", created: 0, replaced: 0, metadata: 0, files: 0, bytes: 0 });
     expect(again.kept).toBe(report.created);
