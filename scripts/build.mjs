@@ -49,7 +49,8 @@ const build = await rolldown({
   plugins: [ownUrls],
   logLevel: "warn",
 });
-await build.write({ dir: `${root}/dist`, format: "esm", entryFileNames: "[name].js", chunkFileNames: "chunks/[name]-[hash].js" });
+// Names without hashes: a daemon that runs on while the checkout is built anew still finds what it loads later.
+await build.write({ dir: `${root}/dist`, format: "esm", entryFileNames: "[name].js", chunkFileNames: "chunks/[name].js" });
 await build.close();
 execFileSync(process.execPath, [`${root}/node_modules/typescript/bin/tsc`, "-p", `${root}/tsconfig.build.json`], {
   stdio: "inherit",

@@ -133,9 +133,9 @@ export class LeafReader {
 
   /**
    * The next entry when it begins with `head` (of `encodeFileHead`, for `name`), has this profile, and its ids are those of
-   * data chunks: then it is stepped over. Else undefined, and `next` gives it.
+   * data chunks, as many as `size` bytes can have at most: then it is stepped over. Else undefined, and `next` gives it.
    */
-  take(name: Uint8Array, head: Uint8Array, profile: number): StoredFile | undefined {
+  take(name: Uint8Array, head: Uint8Array, profile: number, size: number): StoredFile | undefined {
     if (this.#left === 0) return undefined;
     const reader = this.#reader;
     const bytes = this.#bytes;
@@ -149,6 +149,7 @@ export class LeafReader {
     const count = reader.count(TREE_ID_BYTES, MAX_ENTRY_IDS);
     if ((count === 0) !== (profile === NO_PROFILE))
       throw reader.malformed("a file has a profile without chunks, or chunks without");
+    if (count > size) throw reader.malformed(`a file of ${size} bytes of data has ${count} chunks`);
     const ids = reader.raw(count * TREE_ID_BYTES);
     this.#left--;
     this.#before = name;

@@ -32,10 +32,10 @@ export class BaselineFolder {
   }
 
   /** The file that comes next when its entry begins with `head`; see `LeafReader.take`. */
-  take(name: Uint8Array, head: Uint8Array, profile: number): StoredFile | undefined {
+  take(name: Uint8Array, head: Uint8Array, profile: number, size: number): StoredFile | undefined {
     if (this.#peeked !== undefined) return undefined;
     try {
-      return this.#entryLeaf()?.take(name, head, profile);
+      return this.#entryLeaf()?.take(name, head, profile, size);
     } catch {
       this.#end();
       return undefined;

@@ -15,34 +15,39 @@ function startWorker(module: ThreadModule): Worker {
     name: module,
     // The tree thread opens folders through the C library, unknown to Node.
     trackUnmanagedFds: module !== "tree-thread",
-    resourceLimits: { maxYoungGenerationSizeMb: 8 },
+    resourceLimits: { maxYoungGenerationSizeMb: 16 },
   });
 }
 
 /**
  * Starts workers for the next threads of these modules: they take some 60 ms to begin, in which the caller may open what it
- * needs. Disposing ends those that nobody took. One that fails before it is taken is forgotten.
+ * needs. Disposing ends those that nobody took. One that fails before it is taken is forgotten; where one cannot even be
+ * started none is kept, and whoever needs one then learns why.
  */
 export function warmUp(modules: readonly ThreadModule[]): Disposable {
-  const started = modules.map((module) => {
-    const one = { module, worker: startWorker(module) };
-    const forget = (): void => {
-      if (warm.includes(one)) warm.splice(warm.indexOf(one), 1);
-    };
-    one.worker.on("error", forget).on("exit", forget).unref();
-    warm.push(one);
-    return one;
-  });
-  return {
-    [Symbol.dispose]: () => {
-      for (const one of started) {
-        const at = warm.indexOf(one);
-        if (at < 0) continue;
-        warm.splice(at, 1);
-        void one.worker.terminate();
-      }
-    },
+  const started: (typeof warm)[0][] = [];
+  const end = (): void => {
+    for (const one of started) {
+      const at = warm.indexOf(one);
+      if (at < 0) continue;
+      warm.splice(at, 1);
+      void one.worker.terminate();
+    }
   };
+  try {
+    for (const module of modules) {
+      const one = { module, worker: startWorker(module) };
+      const forget = (): void => {
+        if (warm.includes(one)) warm.splice(warm.indexOf(one), 1);
+      };
+      one.worker.on("error", forget).on("exit", forget).unref();
+      warm.push(one);
+      started.push(one);
+    }
+  } catch {
+    end();
+  }
+  return { [Symbol.dispose]: end };
 }
 
 function takeWorker(module: ThreadModule): Worker {

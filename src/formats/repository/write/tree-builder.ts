@@ -246,7 +246,7 @@ export class TreeBuilder {
     }
     const { baseline } = node;
     if (baseline !== undefined) {
-      const kept = baseline.take(entry.name, this.#headOf(entry), entry.size === 0 ? NO_PROFILE : this.#profile);
+      const kept = baseline.take(entry.name, this.#headOf(entry), entry.size === 0 ? NO_PROFILE : this.#profile, entry.size);
       if (kept !== undefined) {
         this.#addCheck(file, kept, kept.ids, NO_IDS);
         return undefined;

@@ -118,7 +118,7 @@ describe("a leaf reader", () => {
     return writer.finish();
   };
   const take = (reader: LeafReader, wanted: TreeEntry, profile = wanted.profile): StoredFile | undefined =>
-    reader.take(wanted.name, headOf(wanted), profile);
+    reader.take(wanted.name, headOf(wanted), profile, wanted.size);
 
   test("gives every entry as it is stored", () => {
     fc.assert(
@@ -186,6 +186,8 @@ describe("a leaf reader", () => {
       };
       expect(code(reading)).toBe("object_malformed");
     }
+    const impossible = plainFile("a", { size: 1 });
+    expect(code(() => take(new LeafReader(leaf(encodedEntry(impossible))), impossible))).toBe("object_malformed");
     expect(code(() => new LeafReader(Buffer.of(1, 1, 0)))).toBe("object_malformed");
     expect(code(() => new LeafReader(Buffer.of(2, 0, 0)))).toBe("object_malformed");
   });
