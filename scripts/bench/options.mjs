@@ -1,8 +1,7 @@
 // The command line of `npm run bench`.
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
-import * as zlib from "node:zlib";
+import { listOf, readCommandLine } from "./command-line.mjs";
 import { ALIASES, LINES } from "./lines.mjs";
 
 const HELP = `npm run bench -- [options]
@@ -28,44 +27,25 @@ Prints Markdown on standard output, progress on standard error. Megabytes are de
 
 /** What the command line asks for, checked; ends the program after --help and after a mistake. */
 export function readOptions() {
-  const fail = (message) => {
-    console.error(`${message}\nhint: npm run bench -- --help`);
-    process.exit(2);
-  };
-  let values;
-  try {
-    ({ values } = parseArgs({
-      options: {
-        help: { type: "boolean", short: "h" },
-        ...Object.fromEntries(["lines", "work", "corpus", "json"].map((name) => [name, { type: "string" }])),
-        runs: { type: "string", default: "5" },
-        peers: { type: "string", default: "restic,borg" },
-        cache: { type: "string", default: join(tmpdir(), "holdfast-bench") },
-        files: { type: "string", default: "200000" },
-        scale: { type: "string", default: "1" },
-        "no-pauses": { type: "boolean", default: false },
-      },
-    }));
-  } catch (error) {
-    fail(error.message);
-  }
-  if (values.help) {
-    console.log(HELP);
-    process.exit(0);
-  }
-  const list = (text) => text.split(",").filter((name) => name !== "");
-  const lines = values.lines === undefined ? Object.keys(LINES) : list(values.lines).flatMap((name) => ALIASES[name] ?? [name]);
+  const { values, fail } = readCommandLine("bench", HELP, {
+    ...Object.fromEntries(["lines", "work", "corpus", "json"].map((name) => [name, { type: "string" }])),
+    runs: { type: "string", default: "5" },
+    peers: { type: "string", default: "restic,borg" },
+    cache: { type: "string", default: join(tmpdir(), "holdfast-bench") },
+    files: { type: "string", default: "200000" },
+    scale: { type: "string", default: "1" },
+    "no-pauses": { type: "boolean", default: false },
+  });
+  const lines = values.lines === undefined ? Object.keys(LINES) : listOf(values.lines).flatMap((name) => ALIASES[name] ?? [name]);
   const unknown = lines.find((name) => LINES[name] === undefined);
   if (unknown !== undefined) fail(`there is no line ${unknown}`);
-  const peers = list(values.peers);
+  const peers = listOf(values.peers);
   const stranger = peers.find((name) => name !== "restic" && name !== "borg");
   if (stranger !== undefined) fail(`there is no peer ${stranger}`);
   const [count, files, part] = [values.runs, values.files, values.scale].map(Number);
   if (!(Number.isInteger(count) && count > 0)) fail("--runs takes a whole number of 1 or more");
   if (!(Number.isInteger(files) && files > 0)) fail("--files takes a whole number of 1 or more");
   if (!(part > 0 && part <= 1)) fail("--scale takes a number above 0 and up to 1");
-  if (zlib.zstdCompressSync === undefined)
-    fail(`Node ${process.version} has no zstd: run this as npm run bench, which uses the project's own`);
   return {
     peers,
     files,

@@ -2,8 +2,7 @@
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, resolve } from "node:path";
-import { parseArgs } from "node:util";
-import * as zlib from "node:zlib";
+import { listOf, readCommandLine } from "../bench/command-line.mjs";
 import { GNU_TIME } from "../bench/measure.mjs";
 import { KINDS } from "./kinds.mjs";
 
@@ -35,42 +34,23 @@ Holdfast is the one of this checkout as it is built: run npm run build first.
 
 /** What the command line asks for, checked; ends the program after --help and after a mistake. */
 export function readOptions() {
-  const fail = (message) => {
-    console.error(`${message}\nhint: npm run scale -- --help`);
-    process.exit(2);
-  };
-  let values;
-  try {
-    ({ values } = parseArgs({
-      options: {
-        help: { type: "boolean", short: "h" },
-        kinds: { type: "string", default: Object.keys(KINDS).join() },
-        steps: { type: "string", default: "1,2,4,8" },
-        scale: { type: "string", default: "1" },
-        work: { type: "string", default: tmpdir() },
-        out: { type: "string" },
-        plot: { type: "string" },
-      },
-    }));
-  } catch (error) {
-    fail(error.message);
-  }
-  if (values.help) {
-    console.log(HELP);
-    process.exit(0);
-  }
-  const list = (text) => text.split(",").filter((part) => part !== "");
-  const kinds = list(values.kinds);
+  const { values, fail } = readCommandLine("scale", HELP, {
+    kinds: { type: "string", default: Object.keys(KINDS).join() },
+    steps: { type: "string", default: "1,2,4,8" },
+    scale: { type: "string", default: "1" },
+    work: { type: "string", default: tmpdir() },
+    out: { type: "string" },
+    plot: { type: "string" },
+  });
+  const kinds = listOf(values.kinds);
   const unknown = kinds.find((name) => KINDS[name] === undefined);
   if (unknown !== undefined) fail(`there is no kind ${unknown}`);
-  const steps = list(values.steps).map(Number);
+  const steps = listOf(values.steps).map(Number);
   if (steps.length === 0 || steps.some((step, i) => !(Number.isInteger(step) && step > (steps[i - 1] ?? 0))))
     fail("--steps takes whole numbers, ascending");
   const scale = Number(values.scale);
   if (!(scale > 0 && Number.isFinite(scale))) fail("--scale takes a number above 0");
   if (!existsSync(GNU_TIME)) fail("memory cannot be measured: GNU time is missing (Debian package time)");
-  if (zlib.zstdCompressSync === undefined)
-    fail(`Node ${process.version} has no zstd: run this as npm run scale, which uses the project's own`);
   const root = resolve(new URL("../..", import.meta.url).pathname);
   if (!existsSync(resolve(root, "dist/main.js"))) fail("the program is not built: run npm run build");
   const path = (value) => {

@@ -14,7 +14,7 @@ const MAX_WINDOW_LOG = 24;
 
 /**
  * Level 3, the default, with search tables of 320 KiB instead of 768 KiB, which stay in a core's own cache beside what is
- * compressed, and without matches of 5 bytes: a quarter less time, 2.5 % more bytes (docs/performance.md).
+ * compressed, and without matches of 5 bytes: a tenth less time, 2.5 to 4 % more bytes (docs/performance.md).
  */
 const DEFAULT_LEVEL_TABLES: Readonly<Record<number, number>> = {
   [zlib.constants.ZSTD_c_hashLog]: 16,

@@ -118,7 +118,7 @@ const LARGE_BYTES = 4 * 2 ** 20;
 
 /**
  * Lets glibc give buffers of 4 MiB and more back to the system when they are freed. By itself it raises that bound to 32 MiB
- * and keeps them in the heap of each thread: some 30 MB more for a backup with two threads, and no faster.
+ * and keeps them in the heap of each thread: some 20 MB more for a backup with two threads, and no faster.
  */
 function giveLargeBuffersBack(library: ReturnType<Koffi["load"]>): void {
   try {

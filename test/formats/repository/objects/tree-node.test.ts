@@ -1,3 +1,5 @@
+// Long because the bytes of every kind of node and entry, and every way to bend them, stand here beside their vectors.
+
 import * as crypto from "node:crypto";
 import { crc32 } from "node:zlib";
 import fc from "fast-check";
