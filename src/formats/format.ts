@@ -330,8 +330,11 @@ export interface Format {
     kdf: KdfChoice | undefined,
     kin: readonly Store[],
   ): Promise<Store>;
-  /** Starts the threads of the next `write` while its caller still opens stores; disposing ends those that were not needed. */
-  warmUp?(limits: WriteLimits | undefined): Disposable;
+  /**
+   * Starts the threads of the next `write` while its caller still opens stores; disposing ends those that were not needed.
+   * Fewer where a baseline is expected: most of them may then have nothing to do.
+   */
+  warmUp?(limits: WriteLimits | undefined, expectsBaseline: boolean): Disposable;
   /** Writes one entry stream to stores of this format; one outcome a store, in their order. */
   write(stores: readonly Store[], request: WriteRequest): Promise<WriteResult[]>;
 }

@@ -59,7 +59,7 @@ export async function backupJob(session: Session, job: JobConfig, options: Backu
     });
     return { status: "failed", outcomes: [], error };
   }
-  using _threads = (await formatOf(formatKind(targets))).warmUp?.(job.limits);
+  using _threads = (await formatOf(formatKind(targets))).warmUp?.(job.limits, expectsBaseline(session, job, options));
   const opened = await session.stores(targets.map(({ target }) => target.name));
   const { open, full } = await checkCapacity(session, opened.open, options);
   const closed = [...opened.closed, ...full];
@@ -78,6 +78,12 @@ export async function backupJob(session: Session, job: JobConfig, options: Backu
   // A cancellation during the last commit is in the outcome of its target; the run was cancelled all the same.
   if (result.status !== "success") options.signal.throwIfAborted();
   return result;
+}
+
+/** Whether the sources were probably backed up before, by what this machine remembers. */
+function expectsBaseline(session: Session, job: JobConfig, options: BackupOptions): boolean {
+  if ((options.mode ?? job.mode) === "full" && options.baseline === undefined) return false;
+  return session.state.runs({ kind: "backup", job: job.name, status: "success", limit: 1 }).length > 0;
 }
 
 /** The format that reads the sources: where there is a repository, archives are written from it. */

@@ -63,8 +63,9 @@ export const repositoryFormat: Format = {
     return new RepositoryStore(await Repository.create(options, unlocking, kdf ?? DEFAULT_PASSWORD_KDF, lineage, options.signal));
   },
 
-  warmUp(limits) {
-    // What is needed first is started first.
+  warmUp(limits, expectsBaseline) {
+    // What is needed first is started first; what may not be needed at all is not started ahead.
+    if (expectsBaseline) return warmUp(["tree-thread"]);
     return warmUp(["tree-thread", ...Array<ThreadModule>(cpuThreads(limits)).fill("cpu-thread"), "pack-thread"]);
   },
 

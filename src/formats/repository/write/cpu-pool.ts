@@ -24,7 +24,7 @@ export interface CpuPoolEvents {
 }
 
 interface Cpu {
-  readonly thread: Thread<ToCpu, FromCpu>;
+  thread: Thread<ToCpu, FromCpu> | undefined;
   outstanding: number;
   flushed: boolean;
 }
@@ -38,6 +38,7 @@ export function cpuThreads(limits: Pick<WriteLimits, "cpuThreads"> | undefined):
 export class CpuPool implements AsyncDisposable {
   readonly #events: CpuPoolEvents;
   #cpus: Cpu[] = [];
+  #setup: ToCpu | undefined;
   readonly #queue: FileBatch[] = [];
   readonly #owner = new Map<number, { cpu: Cpu; batch: FileBatch | undefined }>();
   #nextBatch = 0;
@@ -50,20 +51,27 @@ export class CpuPool implements AsyncDisposable {
     this.#events = events;
   }
 
-  start(sealing: SealingSetup, profile: number, limits: Pick<WriteLimits, "cpuThreads" | "nice">): void {
-    for (let i = cpuThreads(limits); i > 0; i--) {
-      const cpu: Cpu = {
-        thread: new Thread<ToCpu, FromCpu>(
-          "cpu-thread",
-          (message) => this.#onMessage(cpu, message),
-          (error) => this.#events.onFailure(error),
-        ),
-        outstanding: 0,
-        flushed: false,
-      };
-      cpu.thread.post({ type: "setup", sealing, profile, nice: limits.nice });
-      this.#cpus.push(cpu);
+  /**
+   * Gets the threads ready. They start now when much is `expected`, and else each with its first batch: where little has
+   * changed, one or none is needed, and a thread costs 30 MB and 50 ms of a core.
+   */
+  start(sealing: SealingSetup, profile: number, limits: Pick<WriteLimits, "cpuThreads" | "nice">, expected: boolean): void {
+    this.#setup = { type: "setup", sealing, profile, nice: limits.nice };
+    for (let i = cpuThreads(limits); i > 0; i--) this.#cpus.push({ thread: undefined, outstanding: 0, flushed: false });
+    if (expected) for (const cpu of this.#cpus) this.#post(cpu);
+  }
+
+  /** Sends to a thread, which is started when it has not been. */
+  #post(cpu: Cpu, message?: ToCpu, transfer?: ArrayBuffer[]): void {
+    if (cpu.thread === undefined) {
+      cpu.thread = new Thread<ToCpu, FromCpu>(
+        "cpu-thread",
+        (answer) => this.#onMessage(cpu, answer),
+        (error) => this.#events.onFailure(error),
+      );
+      cpu.thread.post(this.#setup as ToCpu);
     }
+    if (message !== undefined) cpu.thread.post(message, transfer);
   }
 
   /** True when nothing waits and nothing is under way. */
@@ -77,7 +85,7 @@ export class CpuPool implements AsyncDisposable {
   }
 
   get flushed(): boolean {
-    return this.#cpus.every((cpu) => cpu.flushed);
+    return this.#cpus.every((cpu) => cpu.flushed || cpu.thread === undefined);
   }
 
   enqueue(batch: FileBatch): void {
@@ -95,7 +103,7 @@ export class CpuPool implements AsyncDisposable {
       this.#owner.set(number, { cpu, batch });
       cpu.outstanding++;
       this.#events.onRead(contentBytes(batch));
-      cpu.thread.post({ type: "batch", batch: { ...batch, batch: number } });
+      this.#post(cpu, { type: "batch", batch: { ...batch, batch: number } });
     }
     const waiting = this.#notify;
     this.#notify = [];
@@ -103,7 +111,7 @@ export class CpuPool implements AsyncDisposable {
   }
 
   answer(batch: number, masks: Uint8Array<ArrayBuffer>): void {
-    this.#owner.get(batch)?.cpu.thread.post({ type: "claims", batch, masks }, [masks.buffer]);
+    this.#owner.get(batch)?.cpu.thread?.post({ type: "claims", batch, masks }, [masks.buffer]);
   }
 
   /** A once-stream goes to one thread, piece by piece, in order. */
@@ -119,7 +127,7 @@ export class CpuPool implements AsyncDisposable {
       this.#owner.set(number, { cpu, batch: undefined });
       cpu.outstanding++;
       this.#events.onRead(bytes?.length ?? 0);
-      cpu.thread.post({ type: "stream", batch: number, file, uid, bytes }, bytes === undefined ? [] : [bytes.buffer]);
+      this.#post(cpu, { type: "stream", batch: number, file, uid, bytes }, bytes === undefined ? [] : [bytes.buffer]);
     };
     return {
       write: async (bytes) => {
@@ -136,7 +144,7 @@ export class CpuPool implements AsyncDisposable {
   flush(): void {
     if (this.#flushing) return;
     this.#flushing = true;
-    for (const cpu of this.#cpus) cpu.thread.post({ type: "flush" });
+    for (const cpu of this.#cpus) cpu.thread?.post({ type: "flush" });
   }
 
   #freest(): Cpu | undefined {
@@ -186,7 +194,7 @@ export class CpuPool implements AsyncDisposable {
     this.#cpus = [];
     this.#disposed = true;
     for (const wake of this.#notify.splice(0)) wake();
-    await Promise.allSettled(cpus.map((cpu) => cpu.thread.stop({ type: "stop" })));
+    await Promise.allSettled(cpus.flatMap((cpu) => cpu.thread?.stop({ type: "stop" }) ?? []));
   }
 }
 

@@ -24,6 +24,7 @@ export class Lane implements AsyncDisposable {
   error: HoldfastError | undefined;
   #lease: HeldLease | undefined;
   #thread: Thread<ToPack, FromPack> | undefined;
+  #nice: number | undefined;
   #inFlight = 0;
   #flushed: (() => void) | undefined;
   #indexing: Promise<void> = Promise.resolve();
@@ -42,11 +43,19 @@ export class Lane implements AsyncDisposable {
     this.#changed = changed;
   }
 
-  /** Takes the lease and starts the pack thread. */
-  async start(signal: AbortSignal, nice = 0): Promise<void> {
+  /** Takes the lease. The pack thread starts now when much is `expected`, and else with the first frame: often there is none. */
+  async start(signal: AbortSignal, nice: number, expected: boolean): Promise<void> {
     this.#signal = signal;
     this.#lease = await HeldLease.acquire(this.repository, "write", signal);
     await this.passed("after lease");
+    this.#nice = nice;
+    if (expected) this.#packThread();
+  }
+
+  #packThread(): Thread<ToPack, FromPack> | undefined {
+    const nice = this.#nice;
+    if (nice === undefined) return undefined;
+    if (this.#thread !== undefined) return this.#thread;
     const thread = new Thread<ToPack, FromPack>(
       "pack-thread",
       (message) => this.#onMessage(message),
@@ -55,6 +64,7 @@ export class Lane implements AsyncDisposable {
     this.#thread = thread;
     const { spec, transfer } = this.repository.options.access.forThread();
     thread.post({ type: "setup", target: spec, keys: this.repository.keys.material, packBytes: this.packBytes, nice }, transfer);
+    return thread;
   }
 
   get packBytes(): number {
@@ -116,7 +126,7 @@ export class Lane implements AsyncDisposable {
       transfer.push(chunkIds.buffer, chunkLengths.buffer, sealed.buffer);
       this.#inFlight += sealed.length;
     }
-    if (mine.length > 0) this.#thread?.post({ type: "frames", frames: mine }, transfer);
+    if (mine.length > 0) this.#packThread()?.post({ type: "frames", frames: mine }, transfer);
   }
 
   /** Resolves when every frame handed over lies in a pack on the target, or the lane has failed. Rejects when the run is cancelled. */
@@ -124,10 +134,11 @@ export class Lane implements AsyncDisposable {
     if (!this.alive) return;
     const signal = this.#signal;
     signal?.throwIfAborted();
+    if (this.#thread === undefined) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#flushed = resolve;
     signal?.addEventListener("abort", () => resolve(), { once: true });
-    this.#thread?.post({ type: "flush" });
+    this.#thread.post({ type: "flush" });
     await promise;
     signal?.throwIfAborted();
     await this.#indexing;
@@ -178,6 +189,7 @@ export class Lane implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const thread = this.#thread;
     this.#thread = undefined;
+    this.#nice = undefined;
     // Asked, so that it removes what it has begun to write.
     await thread?.stop({ type: "abort" });
     await this.#lease?.[Symbol.asyncDispose]();

@@ -105,7 +105,7 @@ class SnapshotWriter implements AsyncDisposable {
     try {
       if (signal.aborted) abort();
       const sealing = this.#sealing();
-      this.#pool.start(sealing, profileNumber(this.#request.profile), this.#limits);
+      this.#pool.start(sealing, profileNumber(this.#request.profile), this.#limits, this.#expectsMuch);
       await Promise.all(this.#lanes.map((lane) => this.#startLane(lane)));
       this.#throwIfNoneAlive();
       this.#startTree(sealing);
@@ -136,12 +136,17 @@ class SnapshotWriter implements AsyncDisposable {
       // Looking needs no lease: what is condemned before the commit is copied out then.
       const adopting = adoptUnindexedPacks(lane.repository, (record) => lane.pending.add(record), this.#request.signal);
       adopting.catch(() => undefined);
-      if (!this.#request.dryRun) await lane.start(this.#request.signal, this.#limits.nice);
+      if (!this.#request.dryRun) await lane.start(this.#request.signal, this.#limits.nice, this.#expectsMuch);
       await adopting;
       await lane.passed("after resume");
     } catch (error) {
       lane.fail(asHoldfastError(error));
     }
+  }
+
+  /** Where there is nothing to compare with, everything is read. */
+  get #expectsMuch(): boolean {
+    return this.#request.baseline === undefined;
   }
 
   #sealing(): SealingSetup {

@@ -197,7 +197,9 @@ test("a stream in pieces of any size is cut as in a single pass", () => {
       fc.array(fc.integer({ min: 1, max: 2 ** 20 }), { minLength: 1, maxLength: 8 }),
       fc.nat(5),
       (sizeBytes, pieces, seed) => {
-        const content = seed === 0 ? Buffer.alloc(sizeBytes) : noise(sizeBytes, seed);
+        // Tiny pieces make a short stream: some thousand feeds show as much as millions.
+        const length = Math.min(sizeBytes, Math.ceil(2000 / pieces.length) * pieces.reduce((sum, bytes) => sum + bytes, 0));
+        const content = seed === 0 ? Buffer.alloc(length) : noise(length, seed);
         const reader = new ContentReader(keys, STREAM, never);
         const all: Read[] = [];
         let parts = 0;

@@ -1,5 +1,7 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate as turn, setTimeout } from "node:timers/promises";
+import type { Worker } from "node:worker_threads";
 import { expect, test, vi } from "vitest";
 import { HoldfastError } from "../../../../src/base/errors.ts";
 import type { SnapshotInfo } from "../../../../src/formats/format.ts";
@@ -44,6 +46,22 @@ test("what was written is read back by someone else", async () => {
   expect(snapshot.sourceBytes).toBe(3 + 300_000 + 70_000 + 3_000_000 + 4);
   await expectMixed(target, snapshot, source.path);
   expect(leases(target)).toEqual([]);
+});
+
+test("threads that have nothing to do are not started where a baseline is there", async () => {
+  using source = temporaryTree(mixed());
+  // Old enough not to be racy: nothing is read again.
+  await setTimeout(2200);
+  await using store = await createStore(new MemoryTarget());
+  const first = await backUp(store, [source.path]);
+  const started: string[] = [];
+  const note = (worker: Worker): void => void started.push(worker.threadName ?? "");
+  process.on("worker", note);
+  using _ = { [Symbol.dispose]: () => process.off("worker", note) };
+  const second = await backUp(store, [source.path], { baseline: first });
+  await turn();
+  expect(started).toEqual(["tree-thread"]);
+  expect(second.newBytes).toBe(0);
 });
 
 test.each([
