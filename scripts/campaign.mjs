@@ -33,7 +33,8 @@ if (!Number.isSafeInteger(kills) || !Number.isSafeInteger(files) || bytes === un
 }
 
 const folder = values.folder === undefined ? mkdtempSync(join(tmpdir(), "holdfast-campaign-")) : resolve(values.folder);
-const backup = Math.round(kills * 0.6);
+const share = (part) => Math.round(kills * part);
+const random = { prune: share(0.25), repair: share(0.15), key: share(0.15) };
 const started = Date.now();
 const since = () => `${((Date.now() - started) / 1000).toFixed(0)} s`.padStart(7);
 console.log(
@@ -45,7 +46,7 @@ const campaign = new Campaign({
   seed: values.seed,
   size: { files, bytes },
   packBytes,
-  random: { backup, prune: kills - backup },
+  random: { ...random, backup: kills - random.prune - random.repair - random.key },
   boundaries: values["no-boundaries"] ? undefined : "thoroughly",
   restoreAllEvery: Number(values["restore-all-every"]),
   log: (line) => {

@@ -31,13 +31,13 @@ const reached = (made: Campaign): string[] => [...made.rows.values()].filter(({ 
 
 describe.skipIf(process.platform !== "linux")(`SIGKILL, seed ${seed}`, () => {
   it("at every named boundary of backup, commit, prune and target: nothing is lost", async () => {
-    const made = await campaign({ boundaries: "once", random: { backup: 0, prune: 0 } });
+    const made = await campaign({ boundaries: "once", random: { backup: 0, prune: 0, repair: 0, key: 0 } });
     const names = new Set([...Object.keys(COMMIT_BOUNDARIES), ...PRUNE_BOUNDARIES, ...Object.keys(FAULT_POINTS)]);
     expect(new Set(reached(made))).toEqual(names);
   }, 900_000);
 
-  it("at random moments of backup and prune: nothing is lost", async () => {
-    const made = await campaign({ boundaries: undefined, random: { backup: 10, prune: 6 } });
-    expect(made.kills).toBe(16);
+  it("at random moments of backup, prune, repair and key changes: nothing is lost", async () => {
+    const made = await campaign({ boundaries: undefined, random: { backup: 7, prune: 4, repair: 3, key: 3 } });
+    expect(made.kills).toBe(17);
   }, 600_000);
 });

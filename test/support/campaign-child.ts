@@ -18,8 +18,11 @@ export type KillPoint =
 
 export interface ChildWork {
   readonly config: string;
-  /** `apply` makes the repository when there is none, and backs up; `prune` applies the retention first. */
-  readonly operation: "backup" | "prune" | "apply";
+  /**
+   * `apply` makes the repository when there is none, and backs up; `prune` applies the retention first; `repair` makes the
+   * index anew and reads every pack; `key` adds a slot, starts an epoch and removes the slot that the last such change added.
+   */
+  readonly operation: "backup" | "prune" | "apply" | "repair" | "key";
   readonly packBytes: number;
   readonly kill: KillPoint | undefined;
 }
@@ -63,10 +66,13 @@ async function perform({ config: path, operation, packBytes, kill }: ChildWork):
   // Modules that an operation imports late are not what is to be killed.
   await import("../../src/formats/repository/write/writer.ts");
   await import("../../src/formats/repository/prune/prune.ts");
+  await import("../../src/formats/repository/repair/repair.ts");
   say("begin");
   if (operation === "apply") await campaign.apply();
   else if (operation === "backup")
     await campaign.backup(kill?.at === "commit" ? countdown(kill.name, kill.hit) : undefined, kill?.name === "after copy out");
+  else if (operation === "repair") await campaign.repair();
+  else if (operation === "key") await campaign.changeKeys();
   else await campaign.prune(kill?.at === "prune" ? countdown(kill.name, kill.hit) : undefined);
   say("end");
 }

@@ -1,5 +1,6 @@
 /** A session on a campaign's configuration, opened like any command would open it, with what a campaign does there. */
 import { randomHex } from "../../src/base/random.ts";
+import { Secret } from "../../src/base/secret.ts";
 import { systemRandom } from "../../src/codec/system-random.ts";
 import type { Config } from "../../src/config/config.ts";
 import { applyNow, performAction, planNow, runBackup } from "../../src/engine/apply.ts";
@@ -11,6 +12,8 @@ import { encodeCondemned } from "../../src/formats/repository/objects/condemned-
 import { pruneRepository, type PruneBoundary } from "../../src/formats/repository/prune/prune.ts";
 import type { Repository } from "../../src/formats/repository/repository.ts";
 import { RepositoryStore } from "../../src/formats/repository/repository-format.ts";
+import { repairRepository } from "../../src/formats/repository/repair/repair.ts";
+import { addSlot, listSlots, newEpoch, removeSlot } from "../../src/formats/repository/keyslots/keyslots.ts";
 import { verifyRepository } from "../../src/formats/repository/verify/verify.ts";
 import type { CommitBoundary } from "../../src/formats/repository/write/commit-boundaries.ts";
 import { openState, type State } from "../../src/state/state.ts";
@@ -37,6 +40,9 @@ export function campaignConfig(folder: string, tree = `${folder}/tree`): string 
   ].join("\n");
 }
 
+/** Marks the slots that `changeKeys` adds beside the key file's. */
+const ADDED_SLOT = "campaign";
+const CHEAP_KDF = { function: "pbkdf2", hash: "sha512", iterations: 1000, saltBytes: 16 } as const;
 const signal = new AbortController().signal;
 
 export class CampaignSession implements AsyncDisposable {
@@ -121,6 +127,38 @@ export class CampaignSession implements AsyncDisposable {
         result: await pruneRepository(repository, options, { ...(onBoundary && { onBoundary }) }),
       })),
     );
+  }
+
+  /** Makes the index anew and examines every pack. */
+  async repair(): Promise<void> {
+    const repository = await this.repository();
+    const { status, result, error } = await performRun(
+      this.session,
+      { kind: "repair", subject: TARGET, targets: [TARGET] },
+      signal,
+      async () => ({
+        status: "success",
+        result: await repairRepository(repository, { index: true, packs: "all", onProgress: () => undefined, signal }),
+      }),
+    );
+    expectSuccess({ status, error } as RunOutcome<unknown>);
+    if (result !== undefined && (result.marked.length > 0 || (result.rebuilt?.unreadable.length ?? 0) > 0))
+      throw new Error(`A repair found damaged packs: ${JSON.stringify(result)}`);
+  }
+
+  /** Adds a slot for a password, starts an epoch, and removes the slots that earlier changes added. */
+  async changeKeys(): Promise<void> {
+    const repository = await this.repository();
+    const before = await listSlots(repository, signal);
+    const unlocking = { kind: "password", secret: new Secret("of the campaign") } as const;
+    await addSlot(repository, unlocking, { kdf: CHEAP_KDF, label: ADDED_SLOT, signal });
+    await newEpoch(repository, signal);
+    for (const { id, label } of before) if (label === ADDED_SLOT) await removeSlot(repository, id, unlocking, { signal });
+  }
+
+  /** Slots that cannot be read. */
+  async brokenSlots(): Promise<number> {
+    return (await listSlots(await this.repository(), signal)).filter(({ problem }) => problem !== undefined).length;
   }
 
   /** Every check there is, over every byte. */

@@ -1,5 +1,5 @@
 /**
- * The kill campaign: SIGKILL at random moments of backup and prune, and at every named boundary, on one repository that lives
+ * The kill campaign: SIGKILL at random moments of backup, prune, repair and key changes, and at every named boundary, on one repository that lives
  * through all of it. After every kill the promises of `CampaignLab.survive` are checked. Everything but the moments
  * themselves follows from the seed.
  */
@@ -18,7 +18,7 @@ export interface CampaignOptions {
   readonly size: TreeSize;
   readonly packBytes: number;
   /** Kills at random moments. */
-  readonly random: { readonly backup: number; readonly prune: number };
+  readonly random: Readonly<Record<Operation, number>>;
   /** Kill at every named boundary too: `once`, or `thoroughly`, which tries more places and makes more for a prune to do. */
   readonly boundaries: "once" | "thoroughly" | undefined;
   /** Restore every listed snapshot after each so many kills. */
@@ -38,7 +38,7 @@ export interface CampaignRow {
   ended: number;
 }
 
-type Operation = "backup" | "prune";
+type Operation = "backup" | "prune" | "repair" | "key";
 
 /** Tries before a boundary counts as never reached. */
 const TRIES = 8;
@@ -57,7 +57,7 @@ export class Campaign {
   readonly lab: CampaignLab;
   readonly #options: CampaignOptions;
   readonly #numbers: SeededNumbers;
-  readonly #durations: Record<Operation, number[]> = { backup: [], prune: [] };
+  readonly #durations: Record<Operation, number[]> = { backup: [], prune: [], repair: [], key: [] };
   #step = "the start";
   #kills = 0;
 
@@ -96,7 +96,8 @@ export class Campaign {
   }
 
   async #random(): Promise<void> {
-    for (const operation of ["backup", "prune"] as const) {
+    for (const operation of ["backup", "prune", "repair", "key"] as const) {
+      if (this.#options.random[operation] === 0) continue;
       for (let i = 0; i < 2; i++) await this.#kill(operation, "calibration", undefined, Number.POSITIVE_INFINITY);
       const wanted = this.#options.random[operation];
       for (let tries = 0; this.#killsOf(operation, "random moment") < wanted; tries++) {
@@ -171,6 +172,7 @@ export class Campaign {
 
   async #kill(operation: Operation, name: string, kill: KillPoint | undefined, afterMs: number | undefined): Promise<void> {
     this.#step = `${operation}: ${name}`;
+    if (operation === "repair") this.lab.loseIndex(this.#numbers);
     this.lab.tree.change();
     const end = await this.lab.run({ operation, kill }, afterMs === Number.POSITIVE_INFINITY ? undefined : afterMs);
     if (!end.killed) this.#durations[operation].push(end.workMs);
