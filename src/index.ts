@@ -67,7 +67,7 @@ export { entryAt } from "./engine/browse/entries.ts";
 export { findEntries } from "./engine/browse/find.ts";
 export { listEntries } from "./engine/browse/list.ts";
 export { configCandidates, findConfigFile, gitCommitOf, readConfigFile } from "./engine/config-file.ts";
-export type { ConfigSurroundings } from "./engine/config-file.ts";
+export type { ConfigReading, ConfigSurroundings } from "./engine/config-file.ts";
 export { generateKeyFile } from "./engine/encryption.ts";
 export { Holdfast } from "./engine/holdfast.ts";
 export type { TargetStats } from "./engine/holdfast.ts";
@@ -79,4 +79,5 @@ export type { SnapshotFilter, SnapshotListing, SnapshotRow, SnapshotSelector } f
 export { createLog } from "./telemetry/log.ts";
 export type { Log } from "./telemetry/log.ts";
 export { runDaemon } from "./daemon/daemon.ts";
+export type { DaemonConfig } from "./daemon/reloader.ts";
 export type { DaemonOptions } from "./daemon/daemon.ts";

@@ -79,7 +79,9 @@ function receive(signal: string): void {
   if (again && !handled) process.exit(INTERRUPTED);
   stop.abort();
 }
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => receive(signal));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => receive(signal));
+let onReload: (() => void) | undefined;
+process.on("SIGHUP", () => (onReload === undefined ? receive("SIGHUP") : onReload()));
 
 const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
 
@@ -101,5 +103,6 @@ process.exitCode = await runCli({
   interrupted: stop.signal,
   readerGone: () => readerGone,
   onStop: (listener) => (onStop = listener),
+  onReload: (listener) => (onReload = listener),
 });
 setTimeout(() => process.exit(), LINGER_MS).unref();

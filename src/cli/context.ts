@@ -11,8 +11,8 @@ import {
   systemRandom,
   type Clock,
   type Config,
+  type ConfigReading,
   type ConfigSurroundings,
-  type LoadResult,
   type RunListener,
   type State,
   type Surroundings,
@@ -30,7 +30,7 @@ export interface GlobalOptions {
 }
 
 /** A configuration that is valid, and where it came from. */
-export interface LoadedConfig extends LoadResult {
+export interface LoadedConfig extends ConfigReading {
   readonly config: Config;
   readonly path: string;
 }
@@ -141,9 +141,11 @@ export class Context {
     return { env, cwd, hostName, home, isRoot, timezone };
   }
 
-  /** Reads the configuration without judging it. Rejects with `config_not_found` or `config_unreadable`. */
-  readConfig(strict = false): LoadResult & { readonly path: string } {
-    const path = findConfigFile(this.options.config, this.surroundings());
+  /** Reads the configuration (or that in `path`) without judging it. Rejects with `config_not_found` or `config_unreadable`. */
+  readConfig(
+    strict = false,
+    path = findConfigFile(this.options.config, this.surroundings()),
+  ): ConfigReading & { readonly path: string } {
     return { ...readConfigFile(path, this.surroundings(), strict), path };
   }
 

@@ -19,6 +19,8 @@ export interface Shell {
   readonly readerGone: () => boolean;
   /** Called at a first stop signal, and with `true` at a second one, after which the process ends at once unless it returns true. */
   onStop: (listener: (again: boolean) => boolean) => void;
+  /** Called at each SIGHUP, which then stops nothing. */
+  onReload: (listener: () => void) => void;
 }
 
 export interface Output {

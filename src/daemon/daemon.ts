@@ -2,11 +2,10 @@ import { asHoldfastError, type HoldfastError } from "../base/errors.ts";
 import { formatDuration } from "../base/duration.ts";
 import type { RunEvent, RunListener, RunStatus } from "../base/events.ts";
 import { formatSize } from "../base/size.ts";
-import type { Config } from "../config/config.ts";
 import { performAction, planNow, recordAcceptance, runBackup } from "../engine/apply.ts";
 import { runPrune } from "../engine/prune/prune.ts";
 import { forgetOldRuns } from "../engine/runs.ts";
-import { Session, type Surroundings } from "../engine/session.ts";
+import { Session } from "../engine/session.ts";
 import { runVerify } from "../engine/verify/verify.ts";
 import type { Action } from "../plan/plan.ts";
 import type { StartedDue } from "../scheduler/due.ts";
@@ -16,15 +15,21 @@ import { asRunId } from "../base/ids.ts";
 import { randomHex } from "../base/random.ts";
 import type { Log } from "../telemetry/log.ts";
 import { claimDaemon } from "./claim.ts";
+import { Reloader, type DaemonConfig, type DaemonReading } from "./reloader.ts";
+import { Sessions } from "./sessions.ts";
 
 /** How often desired and observed are compared although nothing happened. */
 const RECONCILE_MS = 10 * 60_000;
 
-export interface DaemonOptions {
-  readonly config: Config;
+export interface DaemonOptions extends DaemonConfig {
   readonly state: State;
-  readonly surroundings: Omit<Surroundings, "listener">;
   readonly log: Log;
+  /** The files and folders of `config`. */
+  readonly watched: readonly string[];
+  /** Reads the configuration anew. Rejects when its file cannot be read. */
+  readonly read: () => Promise<DaemonReading>;
+  /** Names who is called to have the configuration read at once: `SIGHUP`. */
+  readonly onReload?: (listener: () => void) => void;
   /** Also told of every run event. */
   readonly listener?: RunListener;
   /** Fires when the daemon shall stop; a second abort reason is not needed: `stopNow` shortens the grace. */
@@ -33,30 +38,33 @@ export interface DaemonOptions {
 }
 
 /**
- * Converges for ever: at start and on a slow tick it observes, plans, creates what is missing and queues what is due; the
- * scheduler runs the rest by time. Resolves after a stop, when every run has ended or the grace time has passed.
+ * Converges for ever: at start, when the configuration has changed and on a slow tick it observes, plans, creates what is
+ * missing and queues what is due; the scheduler runs the rest by time. A configuration that is not valid changes nothing,
+ * and runs in flight keep the one they began with. Resolves after a stop, when every run has ended or the grace time has passed.
  * Rejects with `state_busy` when another daemon works on the same state folder.
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
-  const { config, state, log, signal } = options;
+  const { state, log, signal } = options;
   await using stack = new AsyncDisposableStack();
   stack.use(claimDaemon(state.directory));
-  const surroundings: Surroundings = {
-    ...options.surroundings,
-    listener: (event) => {
-      logEvent(log, event);
-      options.listener?.(event);
-    },
-  };
-  const session = stack.use(new Session(config, state, surroundings));
+  const sessionFor = ({ config, surroundings }: DaemonConfig): Session =>
+    new Session(config, state, {
+      ...surroundings,
+      listener: (event) => {
+        logEvent(log, event);
+        options.listener?.(event);
+      },
+    });
+  const sessions = stack.use(new Sessions(sessionFor(options)));
+  const { clock, random, toolVersion } = options.surroundings;
   const scheduler = new Scheduler({
-    clock: surroundings.clock,
-    random: surroundings.random,
-    execute: (due, abort) => execute(session, due, abort),
+    clock,
+    random,
+    execute: (due, abort) => sessions.use((session) => execute(session, due, abort)),
     onEvent: (event) => {
       if (event.type === "skipped") {
         state.skipRun({
-          id: asRunId(randomHex(surroundings.random, 16)),
+          id: asRunId(randomHex(random, 16)),
           kind: event.kind,
           subject: event.subject,
           reason: event.reason,
@@ -69,23 +77,37 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     },
   });
   for (const job of state.pausedJobs()) scheduler.pause(job);
-  log.info(`holdfast ${surroundings.toolVersion} started`, {
-    config: config.path,
-    jobs: config.jobs.size,
-    targets: config.targets.size,
+  log.info(`holdfast ${toolVersion} started`, {
+    config: options.config.path,
+    jobs: options.config.jobs.size,
+    targets: options.config.targets.size,
   });
+  let changed = new AbortController();
+  const reloader = stack.use(
+    new Reloader({
+      ...options,
+      clock,
+      current: () => sessions.current.config,
+      onReload: (next) => {
+        sessions.replace(sessionFor(next));
+        // What is no longer declared stops at once; what is new waits for its plan.
+        scheduler.reconcile(next.config, { actions: [] });
+        changed.abort();
+      },
+    }),
+  );
+  options.onReload?.(() => reloader.reload("asked for"));
   try {
     while (!signal.aborted) {
-      await reconcile(session, scheduler, log, signal);
-      try {
-        await surroundings.clock.sleep(RECONCILE_MS, signal);
-      } catch {
-        break;
-      }
+      changed = new AbortController();
+      await sessions.use((session) => reconcile(session, scheduler, log, signal, () => session === sessions.current));
+      await clock.sleep(RECONCILE_MS, AbortSignal.any([signal, changed.signal])).catch(() => undefined);
     }
   } finally {
-    log.info("stopping", { grace: formatDuration(config.daemon.shutdownGraceMs) });
-    const stopped = scheduler.stop(config.daemon.shutdownGraceMs);
+    reloader[Symbol.dispose]();
+    const { shutdownGraceMs } = sessions.current.config.daemon;
+    log.info("stopping", { grace: formatDuration(shutdownGraceMs) });
+    const stopped = scheduler.stop(shutdownGraceMs);
     const hurry = (): void => void scheduler.stop(0);
     options.stopNow?.addEventListener("abort", hurry, { once: true });
     if (options.stopNow?.aborted === true) hurry();
@@ -95,7 +117,13 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   }
 }
 
-async function reconcile(session: Session, scheduler: Scheduler, log: Log, signal: AbortSignal): Promise<void> {
+async function reconcile(
+  session: Session,
+  scheduler: Scheduler,
+  log: Log,
+  signal: AbortSignal,
+  isCurrent: () => boolean,
+): Promise<void> {
   try {
     forgetOldRuns(session.state, session.surroundings.clock.now());
     let plan = await planNow(session, { signal });
@@ -103,6 +131,8 @@ async function reconcile(session: Session, scheduler: Scheduler, log: Log, signa
     for (const action of first) report(log, await performAction(session, action, signal));
     // What was created changes what is due.
     if (first.some(({ kind }) => kind === "create")) plan = await planNow(session, { signal });
+    // A plan of a configuration that was replaced meanwhile is worth nothing.
+    if (!isCurrent()) return;
     for (const note of plan.notes) log[note.level === "info" ? "info" : "warn"](note.text);
     recordAcceptance(session, plan);
     scheduler.reconcile(session.config, plan);

@@ -34,8 +34,15 @@ export function findConfigFile(given: string | undefined, surroundings: ConfigSu
   });
 }
 
+/** A configuration as it was read, and where a change of it would show. */
+export interface ConfigReading extends LoadResult {
+  /** The files that were read or looked for, and the folders in which an `include` would find more. Absolute. */
+  readonly watched: readonly string[];
+}
+
 /** Reads a configuration and what it includes. What is wrong inside is in the result; a file that cannot be read rejects. */
-export function readConfigFile(path: string, surroundings: ConfigSurroundings, strict: boolean): LoadResult {
+export function readConfigFile(path: string, surroundings: ConfigSurroundings, strict: boolean): ConfigReading {
+  const watched = new Set([path]);
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -51,20 +58,27 @@ export function readConfigFile(path: string, surroundings: ConfigSurroundings, s
       cause: error,
     });
   }
-  return loadConfig({
+  const loaded = loadConfig({
     path,
     text,
-    readInclude: readIncludes,
+    readInclude: (pattern, fromDir) => readIncludes(pattern, fromDir, watched),
     env: surroundings.env,
     hostName: surroundings.hostName,
     defaults: defaultFolders(surroundings),
     strict,
   });
+  return { ...loaded, watched: [...watched] };
 }
 
-function readIncludes(pattern: string, fromDir: string): { path: string; text: string }[] {
+const GLOB = /[*?[{]/;
+
+function readIncludes(pattern: string, fromDir: string, watched: Set<string>): { path: string; text: string }[] {
   const absolute = isAbsolute(pattern) ? pattern : join(fromDir, pattern);
-  const paths = /[*?[{]/.test(pattern) ? globSync(absolute).toSorted() : existsSync(absolute) ? [absolute] : [];
+  const paths = GLOB.test(pattern) ? globSync(absolute).toSorted() : existsSync(absolute) ? [absolute] : [];
+  const parts = absolute.split("/");
+  const fixed = parts.findIndex((part) => GLOB.test(part));
+  watched.add(fixed < 0 ? absolute : parts.slice(0, fixed).join("/") || "/");
+  for (const found of paths) watched.add(found).add(dirname(found));
   return paths.map((path) => ({ path, text: readFileSync(path, "utf8") }));
 }
 

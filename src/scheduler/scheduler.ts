@@ -85,7 +85,7 @@ export class Scheduler implements AsyncDisposable {
    * Takes over a configuration and what its plan says is due. The first call starts the scheduler and runs `onStart` schedules. Calling
    * it again with the same plan changes nothing: what waits or runs is not queued twice. Runs in flight keep their configuration.
    */
-  reconcile(config: Config, plan: Plan): void {
+  reconcile(config: Config, plan: Pick<Plan, "actions">): void {
     if (this.#stopping) return;
     const first = this.#config === undefined;
     this.#config = config;

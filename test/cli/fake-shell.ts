@@ -34,6 +34,7 @@ export function fakeShell(
     interrupted: stop.signal,
     readerGone: () => false,
     onStop: () => undefined,
+    onReload: () => undefined,
     out: () => Buffer.concat(written.stdout).toString(),
     err: () => Buffer.concat(written.stderr).toString(),
     stop,

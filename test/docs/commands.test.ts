@@ -20,6 +20,7 @@ const shell: Shell = {
   interrupted: new AbortController().signal,
   readerGone: () => false,
   onStop: () => undefined,
+  onReload: () => undefined,
 };
 const program = buildProgram(shell, () => undefined);
 

@@ -43,6 +43,25 @@ test("a daemon takes the first snapshot, says so, and ends within the grace time
   expect(err).toContain("stopped");
 });
 
+test("SIGHUP has a daemon read its configuration, and stops nothing", async () => {
+  const scheduled = CONFIG.replace("targets: [disk] }", "targets: [disk], schedule: { every: 1h } }");
+  using place = playground({ config: scheduled });
+  const daemon = place.start("daemon");
+  await daemon.says("run ended: success");
+  daemon.child.kill("SIGHUP");
+  await daemon.says("the configuration has not changed");
+  place.write("holdfast.yaml", scheduled.replace("sources: [docs]", "sources: [dosc]"));
+  daemon.child.kill("SIGHUP");
+  await daemon.says("holdfast.yaml:10");
+  await daemon.says("is not valid: the one before stays in force");
+  place.write("holdfast.yaml", scheduled.replace("  docs: { sources", "  papers: { sources"));
+  daemon.child.kill("SIGHUP");
+  await daemon.says("jobs.papers added");
+  await daemon.says("backup of papers started");
+  daemon.child.kill("SIGTERM");
+  expect((await daemon.ended()).code).toBe(0);
+});
+
 test("with --json a long operation is a stream of lines, and a query one document", async () => {
   using place = playground();
   for (const [args, code] of [

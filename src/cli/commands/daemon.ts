@@ -1,7 +1,7 @@
-import { createLog, gitCommitOf, openState, runDaemon } from "../../index.ts";
-import type { Context } from "../context.ts";
+import { createLog, gitCommitOf, openState, runDaemon, type DaemonConfig } from "../../index.ts";
+import type { Context, LoadedConfig } from "../context.ts";
 
-/** Runs until a signal. The first lets running work finish within the grace time, a second aborts it, a third ends the process. */
+/** Runs until a signal; SIGHUP has it read its configuration. The first lets running work finish within the grace time, a second aborts it, a third ends the process. */
 export async function daemon(context: Context): Promise<number> {
   const loaded = await context.config();
   const { log: options, stateDir } = loaded.config.daemon;
@@ -22,11 +22,25 @@ export async function daemon(context: Context): Promise<number> {
     stopNow.abort();
     return true;
   });
-  const surroundings = {
-    ...context.engineSurroundings(loaded),
-    gitCommit: await gitCommitOf(loaded.path),
+  const surroundingsOf = async (of: LoadedConfig): Promise<DaemonConfig["surroundings"]> => ({
+    ...context.engineSurroundings(of),
+    gitCommit: await gitCommitOf(of.path),
     onWarning: (text: string) => log.warn(text),
-  };
-  await runDaemon({ config: loaded.config, state, surroundings, log, signal: context.signal, stopNow: stopNow.signal });
+  });
+  await runDaemon({
+    config: loaded.config,
+    watched: loaded.watched,
+    state,
+    surroundings: await surroundingsOf(loaded),
+    log,
+    read: async () => {
+      // The same file, also when it is gone and another would be found.
+      const { config, ...reading } = context.readConfig(false, loaded.path);
+      return { ...reading, valid: config && { config, surroundings: await surroundingsOf({ ...reading, config }) } };
+    },
+    onReload: (listener) => context.shell.onReload(listener),
+    signal: context.signal,
+    stopNow: stopNow.signal,
+  });
   return 0;
 }

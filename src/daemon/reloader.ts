@@ -1,0 +1,110 @@
+import type { Clock } from "../base/clock.ts";
+import { asHoldfastError } from "../base/errors.ts";
+import type { Config } from "../config/config.ts";
+import { diffConfigs } from "../config/diff.ts";
+import type { Problem } from "../config/problem.ts";
+import type { Surroundings } from "../engine/session.ts";
+import type { Log } from "../telemetry/log.ts";
+import { ConfigWatch } from "./config-watch.ts";
+
+/** A valid configuration, and what the engine needs to work with it. */
+export interface DaemonConfig {
+  readonly config: Config;
+  readonly surroundings: Omit<Surroundings, "listener">;
+}
+
+/** The configuration as its files say now. */
+export interface DaemonReading {
+  /** Undefined when it is not valid. */
+  readonly valid: DaemonConfig | undefined;
+  readonly problems: readonly Problem[];
+  readonly digest: string;
+  /** Files and folders whose change may change it. */
+  readonly watched: readonly string[];
+}
+
+export interface ReloaderOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly watched: readonly string[];
+  readonly read: () => Promise<DaemonReading>;
+  /** The configuration in force. */
+  readonly current: () => Config;
+  /** Puts a valid configuration in force that differs from the current one. */
+  readonly onReload: (next: DaemonConfig) => void;
+}
+
+/**
+ * Has the configuration read when its files change or when it is asked for, one reading after the other, and says what
+ * came of it. One that cannot be read or is not valid changes nothing.
+ */
+export class Reloader implements Disposable {
+  readonly #options: ReloaderOptions;
+  readonly #watch: ConfigWatch;
+  #reading: Promise<void> = Promise.resolve();
+  #disposed = false;
+  /** Of the last configuration that was refused: it is complained about once. */
+  #refused: string | undefined;
+
+  constructor(options: ReloaderOptions) {
+    this.#options = options;
+    this.#watch = new ConfigWatch({
+      clock: options.clock,
+      paths: options.watched,
+      onChange: () => this.reload("the files changed"),
+    });
+    // What changed after it was read and before it was watched.
+    this.reload("the files changed");
+  }
+
+  reload(why: "asked for" | "the files changed"): void {
+    this.#reading = this.#reading.then(() => (this.#disposed ? undefined : this.#reload(why)));
+  }
+
+  async #reload(why: string): Promise<void> {
+    const { log, current, onReload } = this.#options;
+    try {
+      let reading = await this.#options.read();
+      // A file that is new to the watch may have changed between its reading and now.
+      while (this.#watch.replace(reading.watched)) reading = await this.#options.read();
+      if (this.#disposed) return;
+      const { valid, problems, digest } = reading;
+      if (valid === undefined) {
+        if (this.#refused === digest && why !== "asked for") return;
+        this.#refused = digest;
+        for (const { severity, file, line, column, message } of problems)
+          if (severity === "error") log.error(`${file}:${line}:${column}: ${message}`);
+        log.error("the configuration is not valid: the one before stays in force", { digest: digest.slice(0, 12) });
+        return;
+      }
+      this.#refused = undefined;
+      const before = current();
+      if (before.digest === digest) {
+        if (why === "asked for") log.info("the configuration has not changed");
+        return;
+      }
+      for (const { severity, file, line, message } of problems)
+        if (severity === "warning") log.warn(`${file}:${line}: ${message}`);
+      const changes = diffConfigs(before, valid.config).map(
+        ({ section, name, kind }) => `${section}${name && `.${name}`} ${kind}`,
+      );
+      for (const key of ["stateDir", "log"] as const)
+        if (JSON.stringify(before.daemon[key]) !== JSON.stringify(valid.config.daemon[key]))
+          log.warn(`daemon.${key} takes effect when the daemon is started again`);
+      onReload(valid);
+      log.info("configuration reloaded", {
+        changes: changes.join(", ") || "none in effect",
+        digest: digest.slice(0, 12),
+        commit: await valid.surroundings.gitCommit,
+      });
+    } catch (error) {
+      const { message, hint } = asHoldfastError(error);
+      log.error(`the configuration cannot be read: ${message}; the one before stays in force`, { hint });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#watch[Symbol.dispose]();
+  }
+}
