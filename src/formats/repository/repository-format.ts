@@ -98,6 +98,7 @@ async function writeGroup(stores: readonly RepositoryStore[], request: WriteRequ
     stores.map(async (store) => {
       try {
         await Promise.all([store.loadIndex(request.signal), store.repository.checkStillThere(request.signal)]);
+        store.repository.checkCondemned();
         ready.push(store);
       } catch (error) {
         request.signal.throwIfAborted();

@@ -101,6 +101,8 @@ export class Repository implements AsyncDisposable {
   readonly #supersededIndex = new Set<string>();
   readonly #loadedCondemned = new Map<string, CondemnedRecord>();
   readonly #condemnedPacks = new Map<PackId, "condemned" | "damaged">();
+  /** Condemned objects that could not be read when the index was loaded. */
+  #damagedCondemned = new Map<ObjectId, HoldfastError>();
 
   private constructor(
     options: RepositoryOptions,
@@ -141,7 +143,9 @@ export class Repository implements AsyncDisposable {
     const rootSealer = new Sealer(new KeySet(rootMaterial(idBytes, root.key)), options.random);
     const chosen = chooseKeyring(
       keyrings.flatMap(({ id: stored, bytes }) => {
-        const keyring = ownKeyring(() => rootSealer.openObject(KIND.keyring, bytes));
+        const keyring = ownKeyring(() =>
+          naming(`keyring/${stored}`, options.name, () => rootSealer.openObject(KIND.keyring, bytes)),
+        );
         return keyring === undefined ? [] : [{ id: stored, keyring }];
       }),
     );
@@ -226,14 +230,15 @@ export class Repository implements AsyncDisposable {
 
   /** The content of an object, after its hash, its key and its tag have been checked; with `fresh` of what the target holds now. */
   async readObject(folder: ObjectFolder, id: ObjectId, signal?: AbortSignal, fresh = false): Promise<Buffer> {
-    const bytes = await getVerified(this.target, `${folder}/${id}`, id, this.name, { signal, fresh });
-    return this.sealer.openObject(OBJECT_KINDS[folder], bytes);
+    const name = `${folder}/${id}`;
+    const bytes = await getVerified(this.target, name, id, this.name, { signal, fresh });
+    return naming(name, this.name, () => this.sealer.openObject(OBJECT_KINDS[folder], bytes));
   }
 
   /** A keyring object; undefined for one under another root key, which an interrupted creation left behind. */
   async readKeyring(id: ObjectId, signal?: AbortSignal, fresh = false): Promise<Keyring | undefined> {
     const bytes = await getVerified(this.target, `keyring/${id}`, id, this.name, { signal, fresh });
-    return ownKeyring(() => this.sealer.openObject(KIND.keyring, bytes));
+    return ownKeyring(() => naming(`keyring/${id}`, this.name, () => this.sealer.openObject(KIND.keyring, bytes)));
   }
 
   /** Objects of a folder whose names are SHA-256 ids; anything else there is not ours. */
@@ -246,11 +251,13 @@ export class Repository implements AsyncDisposable {
 
   /**
    * Reads every index object that is not loaded yet, and the condemned ones. An index object that is damaged is
-   * reported through `onDamaged`; the packs it named are found again from their directories.
+   * reported through `onDamaged`; the packs it named are found again from their directories. A condemned object that is
+   * damaged hinders no reader; whoever writes asks `checkCondemned`.
    */
   async loadIndex(onDamaged: (id: ObjectId, error: unknown) => void, signal?: AbortSignal): Promise<void> {
     // The condemned ones are listed last in effect: what they name is marked once every pack is known.
-    const condemned = this.#readCondemned(signal);
+    const damaged = new Map<ObjectId, HoldfastError>();
+    const condemned = this.#readCondemned(signal, (id, error) => damaged.set(id, error));
     condemned.catch(() => undefined);
     const listed = await this.listObjects("index", signal);
     if (this.target.capabilities.listing === "strong") {
@@ -276,7 +283,13 @@ export class Repository implements AsyncDisposable {
       for (const pack of object.packs) this.index.addPack(pack);
     }
     await condemned;
+    this.#damagedCondemned = damaged;
     this.#markCondemned();
+  }
+
+  /** Throws what was wrong with a condemned object when the index was loaded: nobody may build on packs that it may name. */
+  checkCondemned(): void {
+    for (const error of this.#damagedCondemned.values()) throw error;
   }
 
   /** The index objects that count (loaded and not replaced by another), with the packs each names and how many chunks these hold. */
@@ -323,7 +336,7 @@ export class Repository implements AsyncDisposable {
     checkFeatures(this.keyring.features, "write");
   }
 
-  /** Lists condemned/ anew, marks what it names in the index, and returns all records. */
+  /** Lists condemned/ anew, marks what it names in the index, and returns all records. Rejects when one of them is damaged. */
   async refreshCondemned(signal?: AbortSignal): Promise<CondemnedRecord[]> {
     await this.#readCondemned(signal);
     this.#markCondemned();
@@ -335,10 +348,17 @@ export class Repository implements AsyncDisposable {
     return this.#condemnedPacks.get(pack);
   }
 
-  async #readCondemned(signal?: AbortSignal): Promise<void> {
+  async #readCondemned(signal?: AbortSignal, onDamaged?: (id: ObjectId, error: HoldfastError) => void): Promise<void> {
     const wanted = (await this.listObjects("condemned", signal)).filter((stat) => !this.#loadedCondemned.has(stat.id));
     await inParallel(wanted, this.#fetches(), async ({ id, modifiedMs }) => {
-      const record = decodeCondemned(await this.readObject("condemned", id, signal));
+      let record: CondemnedObject;
+      try {
+        record = decodeCondemned(await this.readObject("condemned", id, signal));
+      } catch (error) {
+        if (onDamaged === undefined || !(error instanceof HoldfastError) || !error.code.startsWith("object_")) throw error;
+        onDamaged(id, error);
+        return;
+      }
       this.#loadedCondemned.set(id, { ...record, id, objectTimeMs: modifiedMs });
       for (const pack of record.packs)
         if (record.reason === "damaged") this.#condemnedPacks.set(pack, "damaged");
@@ -382,12 +402,13 @@ export async function readRepositoryId(target: Target, name: string, signal?: Ab
   }
   if (typeof parsed !== "object" || parsed === null || !("format" in parsed) || parsed.format !== "holdfast-repository")
     throw foreign("its format has another name");
-  if (!("version" in parsed) || parsed.version !== 1)
+  if (!("version" in parsed) || !Number.isInteger(parsed.version)) throw foreign("its version is malformed");
+  if (parsed.version !== 1)
     throw new HoldfastError(
       "repository_feature",
-      `The repository on target ${name} has format version ${String("version" in parsed ? parsed.version : "none")}; this program knows version 1`,
+      `${CONFIG_NAME} on target ${name} says that the repository has format version ${String(parsed.version)}; this program knows version 1`,
       {
-        hint: "Use the Holdfast version that wrote it, or a newer one.",
+        hint: "Use the Holdfast version that wrote it, or a newer one. If there is none, the file is damaged: restore it from a copy.",
       },
     );
   if (!("id" in parsed) || typeof parsed.id !== "string" || !isHexId(parsed.id, 16)) throw foreign("its id is malformed");
@@ -429,6 +450,20 @@ async function readSlots(target: Target, name: string, signal: AbortSignal | und
     }
   });
   return { count: slots.length, contents: contents.toSorted((a, b) => (a.id < b.id ? -1 : 1)), unreadable };
+}
+
+/** What `open` gives; what it throws of damage names the object, because whoever opens bytes does not know where they lay. */
+function naming(object: string, targetName: string, open: () => Buffer): Buffer {
+  try {
+    return open();
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || !error.code.startsWith("object_")) throw error;
+    throw new HoldfastError(error.code, `${object} on target ${targetName} cannot be used: ${error.message}`, {
+      hint: error.hint ?? "Run `holdfast verify` to see what depends on it.",
+      data: { ...error.data, object, target: targetName },
+      cause: error,
+    });
+  }
 }
 
 /** The keyring that `open` gives; undefined when it is sealed under a root key that is not this repository's. */
@@ -490,7 +525,7 @@ async function openRoot(
       hint:
         unreadable === undefined
           ? `Check that the ${what} is the one this repository was made with, or was changed to (holdfast key list). Nothing was changed.`
-          : `At least one slot could not be read (${unreadable instanceof Error ? unreadable.message : "unknown error"}). If the ${what} is right, restore the folder keys/ from a copy of the target.`,
+          : `At least one slot could not be read (${unreadable instanceof Error ? unreadable.message : "unknown error"}). If the ${what} is right, restore the folder keys/ and the file ${CONFIG_NAME} from a copy of the target.`,
       cause: unreadable,
     },
   );
