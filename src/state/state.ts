@@ -351,7 +351,7 @@ export class State implements Disposable {
   acceptedConfig(): AcceptedConfig | undefined {
     const [row] = this.#all("SELECT * FROM configs ORDER BY sequence DESC LIMIT 1");
     if (!row) return undefined;
-    const targets = JSON.parse(String(row["targets"])) as AcceptedTarget[];
+    const targets = parsed(row, "targets", Array.isArray) as AcceptedTarget[];
     return { digest: String(row["digest"]), timeMs: Number(row["accepted_ms"]), text: String(row["text"]), targets };
   }
 
@@ -461,8 +461,27 @@ function json(value: unknown): string | null {
   return value === undefined ? null : JSON.stringify(value);
 }
 
+/** A column that holds JSON. Throws `state_unusable` when it does not, or its value has another shape. */
+function parsed(row: Row, column: string, fits: (value: unknown) => boolean): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(String(row[column]));
+  } catch {
+    value = undefined;
+  }
+  if (fits(value)) return value;
+  throw new HoldfastError("state_unusable", `The state database is damaged: a record's \`${column}\` cannot be read`, {
+    hint: `Stop Holdfast and move ${FILE} in daemon.stateDir away: history, pins and pauses begin anew; snapshots are not affected.`,
+  });
+}
+
+function isRecord(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 function toRun(row: Row): RunRecord {
-  const parsed = (name: string): unknown => (row[name] === null ? undefined : JSON.parse(String(row[name])));
+  const optional = (column: string, fits: (value: unknown) => boolean): unknown =>
+    row[column] === null ? undefined : parsed(row, column, fits);
   return {
     id: String(row["id"]) as RunId,
     kind: String(row["kind"]) as RunKind,
@@ -471,8 +490,8 @@ function toRun(row: Row): RunRecord {
     endedMs: row["ended_ms"] === null ? undefined : Number(row["ended_ms"]),
     status: row["status"] === null ? undefined : (String(row["status"]) as RunStatus),
     reason: row["reason"] === null ? undefined : String(row["reason"]),
-    targets: parsed("targets") as RunRecord["targets"],
-    error: parsed("error") as RunRecord["error"],
-    statistics: parsed("statistics") as RunRecord["statistics"],
+    targets: optional("targets", Array.isArray) as RunRecord["targets"],
+    error: optional("error", isRecord) as RunRecord["error"],
+    statistics: optional("statistics", isRecord) as RunRecord["statistics"],
   };
 }

@@ -207,6 +207,22 @@ describe("the database", () => {
     expect(existsSync(join(directory, "state.db.damaged-1970-01-01T000000.000Z"))).toBe(true);
   });
 
+  it("says so when a text in a record is damaged, which no check of the database sees", () => {
+    const state = open();
+    state.startRun({ id: asRunId("0a".repeat(16)), kind: "backup", subject: "docs", targets: ["disk"], startedMs: 1 });
+    state.acceptConfig({ digest: "d", timeMs: 1, text: "version: 1", targets: [] });
+    state.close();
+    for (const text of ['["dis', "null", "7", ""]) {
+      using database = new DatabaseSync(join(directory, "state.db"));
+      database.prepare("UPDATE runs SET targets = ?").run(text);
+      database.prepare("UPDATE configs SET targets = ?").run(text);
+      const damaged = open();
+      for (const read of [() => damaged.runs(), () => damaged.acceptedConfig()])
+        expect(read).toThrow(expect.objectContaining({ code: "state_unusable", message: expect.stringContaining("targets") }));
+      damaged.close();
+    }
+  });
+
   it("may be deleted at any time", () => {
     const state = open();
     start(state, 1);
