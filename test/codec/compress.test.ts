@@ -88,8 +88,19 @@ test("a gzip checksum or length that does not fit is refused", () => {
 });
 
 test("a bomb is stopped at the length it claims", () => {
-  const bomb = compress("gzip", 9, Buffer.alloc(64 * 2 ** 20));
-  expect(code(() => decompress(2, bomb, 1000))).toBe("object_damaged");
+  const large = Buffer.alloc(64 * 2 ** 20);
+  for (const [number, codec] of [
+    [1, "zstd"],
+    [2, "gzip"],
+  ] as const) {
+    const bomb = compress(codec, 9, large);
+    expect(bomb.length).toBeLessThan(large.length / 500);
+    expect(code(() => decompress(number, bomb, 1000))).toBe("object_damaged");
+  }
+  // One that does not state its length, and so cannot be judged before it is decoded.
+  const { constants } = zlib;
+  const silent = zlib.zstdCompressSync(large, { params: { [constants.ZSTD_c_contentSizeFlag]: 0 } });
+  expect(code(() => decompress(1, silent, 1000))).toBe("object_damaged");
 });
 
 test("codec numbers", () => {

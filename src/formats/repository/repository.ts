@@ -190,7 +190,7 @@ export class Repository implements AsyncDisposable {
       repositoryId: idBytes,
     });
     const keys = new KeySet(keyMaterial(idBytes, root, keyring));
-    const sealed = new Sealer(keys, random).sealObject(KIND.keyring, encodeKeyring(keyring));
+    const sealed = new Sealer(keys, random).sealProven(KIND.keyring, encodeKeyring(keyring));
     const keyringId = objectIdOf(sealed);
     await allOrFirst([
       target.put(`keys/${slotId}`, [slot], { signal }),
@@ -216,12 +216,7 @@ export class Repository implements AsyncDisposable {
     signal?: AbortSignal,
     onId?: (id: ObjectId) => void,
   ): Promise<ObjectId> {
-    const bytes = this.sealer.sealObject(OBJECT_KINDS[folder], content);
-    const reread = this.sealer.openObject(OBJECT_KINDS[folder], bytes);
-    if (Buffer.compare(reread, content) !== 0)
-      throw new HoldfastError("write_verification_failed", `An object for ${folder}/ did not survive encryption`, {
-        hint: "This points to a fault of memory or CPU; nothing was written.",
-      });
+    const bytes = this.sealer.sealProven(OBJECT_KINDS[folder], content);
     const id = objectIdOf(bytes);
     onId?.(id);
     await this.target.put(`${folder}/${id}`, [bytes], { signal });

@@ -117,6 +117,24 @@ export class Sealer {
     return Buffer.concat([encodeSealHeader(header), this.#sealUnder(keys, header, plain)]);
   }
 
+  /**
+   * `sealObject`, and opened again: a fault of CPU or memory must not reach the target. Throws `write_verification_failed`
+   * unless opening gives `content`.
+   */
+  sealProven(kind: number, content: Uint8Array, options: SealObjectOptions = {}): Buffer {
+    const bytes = this.sealObject(kind, content, options);
+    let cause: unknown;
+    try {
+      if (Buffer.compare(this.openObject(kind, bytes, options), content) === 0) return bytes;
+    } catch (error) {
+      cause = error;
+    }
+    throw new HoldfastError("write_verification_failed", `A ${kindName(kind)} did not survive encryption`, {
+      hint: "This points to a fault of memory or CPU. It was not written. Test the machine's memory before you trust its backups.",
+      cause,
+    });
+  }
+
   /** The content of a whole object that must be of `kind`. `extraBytes` as it was when sealing. */
   openObject(kind: number, bytes: Uint8Array, options: Pick<SealObjectOptions, "extraBytes"> = {}): Buffer {
     const name = kindName(kind);

@@ -71,12 +71,12 @@ export function decodeTrailer(bytes: Uint8Array): { readonly directorySize: numb
 
 /**
  * The end of a pack whose frames take `framesTotalBytes`: the sealed directory, padded so that the whole pack is a
- * multiple of 4,096 bytes, and the trailer.
+ * multiple of 4,096 bytes, and the trailer. Throws `write_verification_failed` when the directory does not open again.
  */
 export function finishPack(sealer: Sealer, directory: PackDirectory, framesTotalBytes: number): Uint8Array[] {
   const listed = directory.frames.reduce((sum, frame) => sum + frame.storedLength, 0);
   assert(listed === framesTotalBytes, `the directory lists ${listed} bytes of frames, not ${framesTotalBytes}`);
-  const object = sealer.sealObject(KIND.directory, encodeDirectory(directory), { extraBytes: framesTotalBytes + TRAILER_SIZE });
+  const object = sealer.sealProven(KIND.directory, encodeDirectory(directory), { extraBytes: framesTotalBytes + TRAILER_SIZE });
   assert(framesTotalBytes + object.length + TRAILER_SIZE < PACK_SIZE_LIMIT, "a pack is smaller than 1 GiB");
   return [object, encodeTrailer(object.length, directory.kind)];
 }

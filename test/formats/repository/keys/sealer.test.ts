@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { CODEC_NUMBER, compress } from "../../../../src/codec/compress.ts";
 import { KIND } from "../../../../src/codec/seal.ts";
 import { KeySet } from "../../../../src/formats/repository/keys/key-set.ts";
@@ -157,4 +157,35 @@ test("what the format forbids is never sealed", () => {
   expect(() => sealer().sealFrame(1, 1, 4, Buffer.alloc(5))).toThrow("no larger");
   expect(() => sealer().sealFrame(1, 0, 2 ** 24 + 1, Buffer.alloc(2 ** 24 + 1))).toThrow("16 MiB");
   expect(() => sealer().sealObject(KIND.data, Buffer.alloc(5))).toThrow("no object");
+});
+
+test.each([
+  ["the cipher", (bytes: Buffer, at: number) => (bytes[at] = (bytes[at] as number) ^ (1 << (at & 7)))],
+  ["nothing else", undefined],
+] as const)("an object is opened again before anyone gets it: a bit flipped by %s", (_name, flip) => {
+  const content = Buffer.from("content ".repeat(40));
+  for (const [i, codec] of (["none", "zstd"] as const).flatMap((each) => Array(20).fill(each) as ("none" | "zstd")[]).entries()) {
+    const subject = sealer();
+    const seal = subject.sealObject.bind(subject);
+    vi.spyOn(subject, "sealObject").mockImplementation((...args) => {
+      const bytes = seal(...args);
+      flip?.(bytes, (i * 997) % bytes.length);
+      return bytes;
+    });
+    const prove = (): Buffer => subject.sealProven(KIND.directory, content, { codec });
+    if (flip === undefined) expect(subject.openObject(KIND.directory, prove()).equals(content)).toBe(true);
+    else expect(code(prove)).toBe("write_verification_failed");
+  }
+});
+
+test("an object whose content was changed on its way into the cipher is not written", () => {
+  const subject = sealer();
+  const content = Buffer.from("content ".repeat(40));
+  const seal = subject.sealObject.bind(subject);
+  vi.spyOn(subject, "sealObject").mockImplementation((kind, bytes, options) => {
+    const other = Buffer.from(bytes);
+    other[9] = (other[9] as number) ^ 4;
+    return seal(kind, other, options);
+  });
+  expect(code(() => subject.sealProven(KIND.index, content))).toBe("write_verification_failed");
 });

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { ByteWriter } from "../../../../src/codec/binary.ts";
 import { KeySet } from "../../../../src/formats/repository/keys/key-set.ts";
 import { Sealer } from "../../../../src/formats/repository/keys/sealer.ts";
@@ -230,4 +230,15 @@ test("a pack that is cut, extended or altered at its end is refused", async () =
 
 test("a directory that does not list what was written is a programmer fault", () => {
   expect(() => finishPack(sealer(), FIXED, 299)).toThrow("299");
+});
+
+test("a directory that does not open again ends the pack before it is put", () => {
+  const subject = sealer();
+  const seal = subject.sealObject.bind(subject);
+  vi.spyOn(subject, "sealObject").mockImplementation((...args) => {
+    const bytes = seal(...args);
+    bytes[100] = (bytes[100] as number) ^ 1;
+    return bytes;
+  });
+  expect(code(() => finishPack(subject, FIXED, 300))).toBe("write_verification_failed");
 });
