@@ -15,6 +15,8 @@ export interface SeenLease extends LeaseObject {
   readonly objects: readonly ObjectId[];
   /** The target's time of the newest object, where it has one. */
   readonly objectTimeMs: number | undefined;
+  /** When the owner began at the latest: by its own clock or, where that is earlier, by the target's time of its first object. */
+  readonly startMs: number;
   readonly state: "live" | "released" | "expired" | "dead" | "clock-fault";
 }
 
@@ -27,7 +29,10 @@ export async function listLeases(
   targetNowMs: number | undefined,
   signal?: AbortSignal,
 ): Promise<SeenLease[]> {
-  const newest = new Map<string, { lease: LeaseObject; objectTimeMs: number | undefined; objects: ObjectId[] }>();
+  const newest = new Map<
+    string,
+    { lease: LeaseObject; objectTimeMs: number | undefined; firstMs: number; objects: ObjectId[] }
+  >();
   const stats = await repository.listObjects("leases", signal);
   await inParallel(stats, 8, async ({ id, modifiedMs }) => {
     let lease: LeaseObject;
@@ -39,15 +44,17 @@ export async function listLeases(
     }
     const known = newest.get(lease.owner);
     const objects = [...(known?.objects ?? []), id];
+    const firstMs = Math.min(known?.firstMs ?? Number.POSITIVE_INFINITY, modifiedMs ?? Number.POSITIVE_INFINITY);
     if (known === undefined || lease.sequence > known.lease.sequence)
-      newest.set(lease.owner, { lease, objectTimeMs: modifiedMs, objects });
-    else newest.set(lease.owner, { ...known, objects });
+      newest.set(lease.owner, { lease, objectTimeMs: modifiedMs, firstMs, objects });
+    else newest.set(lease.owner, { ...known, firstMs, objects });
   });
   const now = repository.options.clock.now();
-  return [...newest.values()].map(({ lease, objectTimeMs, objects }) => ({
+  return [...newest.values()].map(({ lease, objectTimeMs, firstMs, objects }) => ({
     ...lease,
     objects,
     objectTimeMs,
+    startMs: Math.min(Date.parse(lease.start), firstMs),
     state: stateOf(lease, objectTimeMs, now, targetNowMs),
   }));
 }
@@ -87,9 +94,8 @@ export class HeldLease implements AsyncDisposable {
   #timer: NodeJS.Timeout | undefined;
   #released = false;
   #refreshing: Promise<void> = Promise.resolve();
-  #lapsedOnce = false;
-  /** Target time minus local time at the last confirmation; undefined where the target tells no time. */
-  targetSkewMs: number | undefined;
+  #lapses = 0;
+  #skew: { readonly ms: number; readonly wallMs: number; readonly monotonicMs: number } | undefined;
   /** Why refreshing failed last, for the commit to see. */
   refreshError: unknown;
 
@@ -126,7 +132,7 @@ export class HeldLease implements AsyncDisposable {
     const { clock } = this.#repository.options;
     const wall = clock.now();
     const monotonic = clock.monotonic();
-    if (this.#confirmedWallMs > 0 && this.lapsed()) this.#lapsedOnce = true;
+    if (this.#confirmedWallMs > 0 && this.lapsed()) this.#lapses++;
     const id = await this.#put(false, signal);
     const done = await Promise.allSettled([
       this.#repository.readObject("leases", id, signal),
@@ -136,7 +142,7 @@ export class HeldLease implements AsyncDisposable {
     for (const one of done) if (one.status === "rejected") throw one.reason;
     const stat = done[1].status === "fulfilled" ? done[1].value : undefined;
     if (stat?.modifiedMs !== undefined && this.#repository.target.capabilities.objectTimes)
-      this.targetSkewMs = stat.modifiedMs - clock.now();
+      this.#skew = { ms: stat.modifiedMs - clock.now(), wallMs: clock.now(), monotonicMs: clock.monotonic() };
     this.#confirmedWallMs = wall;
     this.#confirmedMonotonicMs = monotonic;
     this.refreshError = undefined;
@@ -151,12 +157,31 @@ export class HeldLease implements AsyncDisposable {
 
   /** True when that was ever so, even if the lease was renewed since: for that while nobody had to respect it. */
   everLapsed(): boolean {
-    return this.#lapsedOnce || this.lapsed();
+    return this.lapsedSince(0);
   }
 
-  /** The target's time now, where it tells one. */
+  /** How many lapses renewals have met. */
+  get lapses(): number {
+    return this.#lapses;
+  }
+
+  /** True when it has lapsed since `lapses` was read, or is lapsed now. */
+  lapsedSince(lapses: number): boolean {
+    return this.#lapses > lapses || this.lapsed();
+  }
+
+  /** Target time minus local time at the last confirmation; undefined where the target tells no time. */
+  get targetSkewMs(): number | undefined {
+    return this.#skew?.ms;
+  }
+
+  /** The target's time now, where it tells one. A local date that was set ahead since the last confirmation does not count. */
   targetNowMs(): number | undefined {
-    return this.targetSkewMs === undefined ? undefined : this.#repository.options.clock.now() + this.targetSkewMs;
+    if (this.#skew === undefined) return undefined;
+    const { clock } = this.#repository.options;
+    const now = clock.now();
+    const ahead = now - this.#skew.wallMs - (clock.monotonic() - this.#skew.monotonicMs);
+    return now + this.#skew.ms - Math.max(0, ahead);
   }
 
   async #put(released: boolean, signal?: AbortSignal): Promise<ObjectId> {

@@ -49,7 +49,8 @@ export async function acquireMaintenance(
     others: async (listSignal) =>
       (await listLeases(repository, lease.targetNowMs(), listSignal)).filter(({ owner }) => owner !== lease.owner),
     assertHeld: () => {
-      if (!lease.lapsed()) return;
+      // One that was renewed late counts, too: another may have begun in between.
+      if (!lease.everLapsed()) return;
       throw new HoldfastError(
         "repository_locked",
         `The maintenance lease on target ${repository.name} has lapsed: this process stood still, or could not renew it`,

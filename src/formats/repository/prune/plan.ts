@@ -238,7 +238,10 @@ function maySweep(pack: ViewPack, input: PlanInput): boolean {
   // Whichever clock says less counts: time only ever delays.
   const age = Math.min(input.nowMs - condemnedMs, objectAge(first.objectTimeMs, input));
   if (input.nowMs < Date.parse(first.time) || (!input.immediate && age < input.graceMs)) return false;
-  return input.leases.every(({ state, start }) => state !== "live" || Date.parse(start) >= condemnedMs + LEASE_MARGIN_MS);
+  // At once needs that nobody is there at all.
+  return input.leases.every(
+    ({ state, startMs }) => state !== "live" || (!input.immediate && startMs >= condemnedMs + LEASE_MARGIN_MS),
+  );
 }
 
 function mayCondemnUnindexed(pack: ViewPack, input: PlanInput): boolean {
@@ -247,7 +250,7 @@ function mayCondemnUnindexed(pack: ViewPack, input: PlanInput): boolean {
   // Without object times nobody can tell a pack being used from one left behind; `--immediate` cleans up there.
   if (modifiedMs === undefined) return false;
   if (Math.min(input.nowMs - modifiedMs, objectAge(modifiedMs, input)) < input.graceMs) return false;
-  return input.leases.every(({ state, start }) => state !== "live" || Date.parse(start) > modifiedMs + LEASE_MARGIN_MS);
+  return input.leases.every(({ state, startMs }) => state !== "live" || startMs > modifiedMs + LEASE_MARGIN_MS);
 }
 
 function objectAge(objectTimeMs: number | undefined, { targetNowMs }: PlanInput): number {

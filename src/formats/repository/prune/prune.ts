@@ -125,8 +125,8 @@ class Prune {
   }
 
   async dryRun(): Promise<PruneReport> {
-    const mark = await this.#mark();
     const leases = await listLeases(this.#repository, undefined, this.#options.signal);
+    const mark = await this.#mark();
     const plan = this.#plan(mark, leases, this.#options.immediate, true);
     if (this.#repository.options.appendOnly === true) {
       this.#notes.add(
@@ -149,9 +149,11 @@ class Prune {
     await this.#boundary("after lease");
     this.#checkSkew();
     await this.#repository.target.cleanUp(Math.max(graceMs, LEFTOVER_MS), { signal });
+    // Leases before the mark: a writer that has given its lease back by then has put its snapshot, and the mark sees it.
+    const leases = await this.#others();
     const mark = await this.#mark();
     await this.#boundary("after mark");
-    const plan = this.#plan(mark, await this.#others(), immediate, true);
+    const plan = this.#plan(mark, leases, immediate, true);
     // What was condemned long ago goes first: on a full target this makes the room to write in.
     await this.#sweep(mark, plan);
     await this.#store(mark, plan);
@@ -337,8 +339,10 @@ class Prune {
   /** The second mark of `--immediate`: everything is listed and walked again, and no other lease may have appeared. */
   async #sweepAtOnce(): Promise<void> {
     await this.#maintenance?.lease.confirm(this.#options.signal);
+    // A writer that takes a lease after this look finds everything condemned when it commits.
+    const leases = await this.#others();
     const mark = await this.#mark();
-    const plan = this.#plan(mark, await this.#others(), true, false);
+    const plan = this.#plan(mark, leases, true, false);
     await this.#sweep(mark, plan);
   }
 

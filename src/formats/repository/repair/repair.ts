@@ -7,7 +7,7 @@ import { isoTime } from "../objects/json-object.ts";
 import { acquireMaintenance } from "../prune/maintenance.ts";
 import type { Repository } from "../repository.ts";
 import { readPacks } from "../verify/read-packs.ts";
-import { isWhole, loadView, type RepositoryView } from "../verify/repository-view.ts";
+import { isWhole, loadView, packName, type RepositoryView } from "../verify/repository-view.ts";
 import { VerifyPool } from "../verify/verify-pool.ts";
 import { rebuildIndex, type RebuildReport } from "./rebuild-index.ts";
 
@@ -94,7 +94,12 @@ export async function repairRepository(repository: Repository, options: RepairOp
       signal,
     });
   }
-  const marked = [...bad].filter(([id]) => view.packs.get(id)?.damaged !== true).map(([id, problems]) => ({ id, problems }));
+  const marked: { readonly id: PackId; readonly problems: readonly string[] }[] = [];
+  for (const [id, problems] of bad) {
+    // What a prune has deleted and a late listing still shows is gone, not damaged.
+    if (view.packs.get(id)?.damaged === true || (await repository.target.stat(packName(id), { signal })) === undefined) continue;
+    marked.push({ id, problems });
+  }
   maintenance.assertHeld();
   await markDamaged(
     repository,

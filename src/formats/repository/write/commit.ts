@@ -126,7 +126,10 @@ export async function commit(input: CommitInput): Promise<ObjectId> {
   await indexUsedPacks(input);
   await passed("after index");
   const lapsedBefore = lease.everLapsed();
-  await lease.confirm(signal, () => repository.refreshCondemned(signal));
+  const confirmed = lease.confirm(signal, () => repository.refreshCondemned(signal));
+  // Read as it begins: what lapses while it is under way comes after what it looks at.
+  const lapses = lease.lapses;
+  await confirmed;
   await passed("after lease confirm");
   const condemned = [...input.usedPacks].filter((pack) => repository.index.packState(pack) !== "ok");
   if (condemned.length > 0) {
@@ -140,17 +143,26 @@ export async function commit(input: CommitInput): Promise<ObjectId> {
     });
   if (lapsedBefore) await checkPacksExist(input);
   await passed("before snapshot put");
+  const relied = [...input.usedPacks].filter((pack) => repository.index.packState(pack) === "ok");
   const id = await repository.putObject("snapshots", encodeSnapshot(input.snapshot), signal);
   await passed("after snapshot put");
-  // The process may have been frozen between the check and the put: whoever pruned meanwhile believed this lease dead.
-  if (lease.lapsed()) {
+  // The process may have been frozen between the check and the put: whoever pruned meanwhile believed this lease dead. A
+  // renewal that came first, when it went on, does not change that.
+  if (lease.lapsedSince(lapses)) {
     try {
+      // Those condemned since may be about to go: a prune that marked before the put knows nothing of this snapshot.
+      await repository.refreshCondemned(signal);
       await checkPacksExist(input);
+      const condemned = relied.find((pack) => repository.index.packState(pack) !== "ok");
+      if (condemned !== undefined)
+        throw new HoldfastError("chunk_missing", `Pack ${condemned} on target ${repository.name} was condemned meanwhile`, {
+          hint: "The process stood still for longer than its lease while another host pruned. Run the backup again.",
+        });
     } catch (error) {
       await withdraw(input, id);
       throw new HoldfastError(
         "snapshot_withdrawn",
-        `The snapshot on target ${repository.name} was withdrawn: this process stood still for longer than its lease, and packs it needs are gone`,
+        `The snapshot on target ${repository.name} was withdrawn: this process stood still for longer than its lease, and packs it needs are gone or condemned`,
         {
           hint: "Run the backup again; nothing else was touched.",
           cause: error,
