@@ -4,6 +4,7 @@ import type { SnapshotId } from "../../src/base/ids.ts";
 import { LEASE_REFRESH_MS, LEASE_TTL_MS } from "../../src/formats/repository/leases/leases.ts";
 import { encodeLease, type LeaseObject } from "../../src/formats/repository/objects/lease-object.ts";
 import { pruneRepository, type PruneBoundary } from "../../src/formats/repository/prune/prune.ts";
+import { repairRepository } from "../../src/formats/repository/repair/repair.ts";
 import type { Repository, RepositoryOptions } from "../../src/formats/repository/repository.ts";
 import { deleteSnapshots } from "../../src/formats/repository/snapshots/delete-snapshots.ts";
 import type { CommitBoundary } from "../../src/formats/repository/write/commit-boundaries.ts";
@@ -19,6 +20,7 @@ import {
   World,
   type Files,
 } from "../formats/repository/prune/fixture.ts";
+import { FaultyTarget } from "../support/faulty-target.ts";
 import { codeOf } from "../support/simulation.ts";
 
 // Owners of leases that come too late, and clocks that are wrong: single cases of what `interleavings.test.ts` mixes.
@@ -290,6 +292,15 @@ describe("a wrong clock", () => {
   });
 });
 
+test("a maintainer whose clock was ahead and that died holds nobody up for longer than its lease", async () => {
+  const world = await worldOfDeadPacks();
+  const time = new Date(world.clock.now() + 3 * HOUR).toISOString();
+  await putLease(await world.open(), { purpose: "maintain", start: time, time });
+  expect(await outcome(pruneRepository(await world.open(), pruneOptions()))).toBe("repository_locked");
+  await world.clock.advance(LEASE_TTL_MS);
+  expect(await outcome(pruneRepository(await world.open(), pruneOptions()))).toBe("done");
+});
+
 test("the same pid and host in another container, or after another boot, is somebody else: its lease holds", async () => {
   const here = processIdentity();
   // In this container that process would be proven dead: the pid began at another time.
@@ -307,6 +318,33 @@ test("the same pid and host in another container, or after another boot, is some
   await putLease(await world.open(), gone);
   expect(await outcome(pruneRepository(await world.open(), pruneOptions({ immediate: true })))).toBe("done");
   expect(names(world, "packs")).toEqual([]);
+});
+
+test("an index made anew keeps a pack that an index object names and a late listing does not show yet", async () => {
+  const world = new World({ listing: "eventual", visibleAfter: -1 });
+  const id = await world.backup(await world.create(), FILES);
+  const late = new FaultyTarget(world.memory);
+  // The second list is that of the rebuild.
+  late.queue({ verb: "list", name: /^packs/, nth: 2, kind: "omit", omit: () => true });
+  const { rebuilt } = await repairRepository(await world.open(late), {
+    index: true,
+    packs: [],
+    onProgress: () => undefined,
+    signal: new AbortController().signal,
+  });
+  late.assertAllFired();
+  expect(rebuilt?.packs).toBe(names(world, "packs").length);
+  await expectKept(world, new Map([[id, FILES]]));
+});
+
+test("a tombstone that a late listing still shows after its end fails nobody", async () => {
+  const world = await worldOfDeadPacks();
+  await pruneRepository(await world.open(), pruneOptions());
+  const listed = await world.memory.list("condemned/");
+  for (const { name } of listed) world.memory.objects.delete(name);
+  const list = world.memory.list.bind(world.memory);
+  world.memory.list = async (prefix, options) => (prefix === "condemned/" ? listed : await list(prefix, options));
+  await expectKept(world, new Map([[await world.backup(await world.open(), FILES), FILES]]));
 });
 
 async function putLease(repository: Repository, lease: Partial<LeaseObject>): Promise<void> {

@@ -27,8 +27,11 @@ export async function acquireMaintenance(
   const { exclusive = false, signal } = options;
   const blocking = (leases: readonly SeenLease[], own: string | undefined): SeenLease[] =>
     leases.filter(({ state, purpose, owner }) => state === "live" && owner !== own && (exclusive || purpose === "maintain"));
-  // Without a look first, every refused attempt would make the one at work wait or wonder.
-  const [early] = blocking(await listLeases(repository, undefined, signal), undefined);
+  // Without a look first, every refused attempt would make the one at work wait or wonder. The target's time is not known yet;
+  // the local one is nearer to it than what the other's clock may have said.
+  const { target, options: surroundings } = repository;
+  const nowMs = target.capabilities.objectTimes ? surroundings.clock.now() : undefined;
+  const [early] = blocking(await listLeases(repository, nowMs, signal), undefined);
   if (early !== undefined) throw lockedError(repository, early);
   const lease = await HeldLease.acquire(repository, "maintain", signal);
   try {

@@ -4,7 +4,7 @@ import { decodeIndexObject, toPackRecord, type PackRecord } from "../objects/ind
 import { readDirectory } from "../objects/pack-directory.ts";
 import { inParallel, type Repository } from "../repository.ts";
 import { putIndex } from "../prune/index-rewrite.ts";
-import { listedPacks } from "../verify/repository-view.ts";
+import { listedPacks, packName } from "../verify/repository-view.ts";
 
 const FETCHES = 8;
 
@@ -28,7 +28,8 @@ export async function rebuildIndex(repository: Repository, options: { readonly s
   const { target } = repository;
   // Index objects first: one that appears later, and the packs it names, are another's and stay.
   const old = (await repository.listObjects("index", signal)).map(({ id }) => id);
-  const stats = listedPacks(await target.list("packs/", { signal }));
+  const stats: PackStat[] = listedPacks(await target.list("packs/", { signal }));
+  if (target.capabilities.listing !== "strong") stats.push(...(await unlistedPacks(repository, old, stats, signal)));
   const records = new Map<PackId, PackRecord>();
   const unreadable = new Map<PackId, string>();
   await inParallel(stats, Math.min(FETCHES, target.capabilities.concurrency), async ({ id, name, sizeBytes }) => {
@@ -56,6 +57,34 @@ export async function rebuildIndex(repository: Repository, options: { readonly s
     replaced: old.length,
     unreadable: [...unreadable].map(([id, message]) => ({ id, message, kept: kept.has(id) })),
   };
+}
+
+type PackStat = ReturnType<typeof listedPacks>[number];
+
+/** Packs that an old index object names and a late listing does not show yet, but which are there. */
+async function unlistedPacks(
+  repository: Repository,
+  old: readonly ObjectId[],
+  listed: readonly PackStat[],
+  signal: AbortSignal,
+): Promise<PackStat[]> {
+  const known = new Set(listed.map(({ id }) => id));
+  const named = new Set<PackId>();
+  await inParallel(old, FETCHES, async (id) => {
+    try {
+      for (const pack of decodeIndexObject(await repository.readObject("index", id, signal)).packs)
+        if (!known.has(pack.id)) named.add(pack.id);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof HoldfastError) || error.transient) throw error;
+    }
+  });
+  const found: PackStat[] = [];
+  await inParallel([...named], FETCHES, async (id) => {
+    const stat = await repository.target.stat(packName(id), { signal });
+    if (stat !== undefined) found.push({ ...stat, id });
+  });
+  return found;
 }
 
 /** Takes over what readable index objects say of packs whose own directory does not open. */
