@@ -245,7 +245,20 @@ class Packs {
   }
 }
 
-async function writeTree(packs: Packs, files: Files, uidOf: (path: string) => number, prefix = ""): Promise<Uint8Array> {
+/** Where `writeTree` puts chunks. */
+export interface ChunkSink {
+  /** Returns the chunk's id. */
+  add(kind: 1 | 2, bytes: Buffer, owner: number): Promise<Buffer>;
+  idOf(kind: 1 | 2, bytes: Uint8Array): Buffer;
+}
+
+/** Stores the files' chunks and trees; returns the root's id. */
+export async function writeTree(
+  packs: ChunkSink,
+  files: Files,
+  uidOf: (path: string) => number,
+  prefix = "",
+): Promise<Uint8Array> {
   const names = new Map<string, "file" | "directory">();
   for (const path of files.keys()) {
     if (!path.startsWith(prefix)) continue;
