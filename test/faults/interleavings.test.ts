@@ -13,7 +13,7 @@ vi.mock("../../src/formats/repository/verify/verify-pool.ts", () => import("../s
 vi.mock("../../src/formats/repository/verify/job-thread.ts", () => import("../support/threads-here.ts"));
 
 const FULL = 1000;
-const runs = Number(process.env["HOLDFAST_INTERLEAVINGS"] ?? 12);
+const runs = Number(process.env["HOLDFAST_INTERLEAVINGS"] ?? 10);
 const first = Number(process.env["HOLDFAST_SEED"] ?? 1);
 
 describe(`two writers and a maintainer, ${runs} interleavings from seed ${first}`, () => {
