@@ -3,7 +3,17 @@
  * compared with what a reader gives and with what a restore leaves on disk.
  */
 import { createHash } from "node:crypto";
-import { closeSync, constants, lstatSync, openSync, readdirSync, readFileSync, readlinkSync, type BigIntStats } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  type BigIntStats,
+} from "node:fs";
 import { HoldfastError } from "../../src/base/errors.ts";
 import { pathText } from "../../src/base/path-text.ts";
 import type { SnapshotEntry, SnapshotInfo, Store } from "../../src/formats/format.ts";
@@ -125,8 +135,8 @@ export function visible(entry: Described, firstName: string | undefined, able: A
   return JSON.stringify({
     path,
     type,
-    // A symlink's permission bits mean nothing and cannot be set.
-    mode: type === "symlink" ? undefined : mode,
+    // A symlink's permission bits mean nothing and cannot be set; set-user-id is not given to a file of another owner.
+    mode: type === "symlink" ? undefined : able.owners ? mode : (Number.parseInt(mode, 8) & 0o1777).toString(8),
     owner: able.owners ? owner.split(" ")[0] : undefined,
     mtimeNs,
     size,
@@ -188,7 +198,7 @@ export function describeFolder(folder: string, as = ""): Described[] {
 function describePlace(place: Buffer, path: Buffer): Described {
   const stat = lstatSync(place, { bigint: true });
   const type = typeOf(stat);
-  const content = type === "file" ? readFileSync(place) : undefined;
+  const content = type === "file" ? readAll(place, Number(stat.mode & 0o7777n)) : undefined;
   const meta: EntryMeta = {
     mode: Number(stat.mode & 0o7777n),
     uid: Number(stat.uid),
@@ -212,6 +222,12 @@ function describePlace(place: Buffer, path: Buffer): Described {
   };
 }
 
+/** A restored file belongs to who runs this, and its mode may still refuse to be read. */
+function readAll(place: Buffer, mode: number): Buffer {
+  if ((mode & 0o400) === 0 && process.getuid?.() !== 0) chmodSync(place, mode | 0o400);
+  return readFileSync(place);
+}
+
 function typeOf(stat: BigIntStats): EntryType {
   if (stat.isFile()) return "file";
   if (stat.isDirectory()) return "directory";
@@ -223,7 +239,8 @@ function typeOf(stat: BigIntStats): EntryType {
 
 // ---------------------------------------------------------------------------------------------------------- summaries
 
-const EVERYTHING: Abilities = { owners: true, xattrs: true, devices: true, sockets: true };
+/** All that can be seen on disk. */
+export const EVERYTHING: Abilities = { owners: true, xattrs: true, devices: true, sockets: true };
 
 export function summarise(entries: readonly Described[], folder: string): Summary {
   const below = entries.filter(({ path }) => path.startsWith(`${folder}/`));

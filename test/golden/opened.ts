@@ -1,4 +1,5 @@
 /** Golden repositories opened as the program opens them, copies of them, and what this machine can restore of them. */
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -93,7 +94,12 @@ export function filesOf(folder: string): Map<string, string> {
 /** A folder in the system's temporary folder, removed at the end. */
 export function scratch(): Disposable & { readonly path: string } {
   const path = mkdtempSync(join(tmpdir(), "golden-"));
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+  const remove = (): void => {
+    // Restored folders may refuse even their owner.
+    if (process.getuid?.() !== 0) spawnSync("chmod", ["-R", "u+rwX", path]);
+    rmSync(path, { recursive: true, force: true });
+  };
+  return { path, [Symbol.dispose]: remove };
 }
 
 /** A copy whose objects are as old as they were when it was made. */

@@ -16,7 +16,15 @@ import { decodeNode } from "../../src/formats/repository/objects/tree-node.ts";
 import { ChunkReader } from "../../src/formats/repository/read/chunk-reader.ts";
 import type { RepositoryStore } from "../../src/formats/repository/repository-format.ts";
 import { createFilesSource } from "../../src/sources/files/files-source.ts";
-import { describeFolder, describeSource, summarise, visibleLines, type Abilities, type Described } from "./described.ts";
+import {
+  EVERYTHING,
+  describeFolder,
+  describeSource,
+  summarise,
+  visibleLines,
+  type Abilities,
+  type Described,
+} from "./described.ts";
 import { goldenNames, readManifest, repositoryFolder, VERSIONS, type ExpectedSnapshot, type Manifest } from "./manifest.ts";
 import { MADE_BY_ENCODERS } from "./repositories.ts";
 import {
@@ -186,10 +194,17 @@ describe.each(goldenNames())("%s", (name) => {
     writeFileSync(join(source, "new"), "written by a later version\n".repeat(10_000));
     await using store = await openGolden(copy, manifest);
     const added = await backUp(store, source);
-    const expected = describeSource(source).filter(({ path }) => path.startsWith(source));
-    const mine = async (opened: Store): Promise<Described[]> => {
+    const expected = visibleLines(
+      describeSource(source).filter(({ path }) => path.startsWith(source)),
+      EVERYTHING,
+    );
+    const mine = async (opened: Store): Promise<string[]> => {
       const found = (await opened.snapshots()).find(({ id }) => id === added.id) as SnapshotInfo;
-      return (await asExpected(opened, found, [])).entries.filter(({ path }) => path.startsWith(source));
+      const { entries } = await asExpected(opened, found, []);
+      return visibleLines(
+        entries.filter(({ path }) => path.startsWith(source)),
+        EVERYTHING,
+      );
     };
     expect(await mine(store)).toEqual(expected);
 
