@@ -74,6 +74,15 @@ function parse(): PosixStat {
   };
 }
 
+/** The last nanosecond that 64 bits with a sign hold, in 2262, and the first, in 1677: file systems go further. */
+export const LAST_TIME_NS: bigint = 2n ** 63n - 1n;
+export const FIRST_TIME_NS: bigint = -(2n ** 63n);
+
+/** The nearest time that 64 bits hold, as every stat here has it; whoever keeps times says which of them are not exact. */
+export function heldTime(ns: bigint): bigint {
+  return ns > LAST_TIME_NS ? LAST_TIME_NS : ns < FIRST_TIME_NS ? FIRST_TIME_NS : ns;
+}
+
 const NS_PER_S = 1e9;
 const timeHalves = new Uint32Array(2);
 const time = new BigInt64Array(timeHalves.buffer);
@@ -83,7 +92,7 @@ function timeAt(offset: number): bigint {
   const seconds = u32[offset / 4] as number;
   const nanoseconds = u32[offset / 4 + 2] as number;
   // Before 1970 and after 2106.
-  if (u32[offset / 4 + 1] !== 0) return (i64[offset / 8] as bigint) * 1_000_000_000n + BigInt(nanoseconds);
+  if (u32[offset / 4 + 1] !== 0) return heldTime((i64[offset / 8] as bigint) * 1_000_000_000n + BigInt(nanoseconds));
   const upper = (seconds >>> 16) * NS_PER_S;
   const lower = (upper % 2 ** 16) * 2 ** 16 + (seconds & 0xffff) * NS_PER_S + nanoseconds;
   timeHalves[0] = lower % 2 ** 32;

@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { AT_FDCWD, O_PATH, openAt, pathBelow, readlinkAt } from "../../posix/at.ts";
 import { posixSupport } from "../../posix/libc.ts";
-import { statAt, statFd, type PosixStat } from "../../posix/stat.ts";
+import { heldTime, statAt, statFd, type PosixStat } from "../../posix/stat.ts";
 import { readXattrs } from "../../posix/xattr.ts";
 import type { Xattr } from "../source.ts";
 
@@ -104,8 +104,8 @@ export function fromNodeStat(stat: BigIntStats): PosixStat {
     inode: stat.ino,
     size: Number(stat.size),
     blocks: Number(stat.blocks),
-    mtimeNs: stat.mtimeNs,
-    ctimeNs: stat.ctimeNs,
+    mtimeNs: heldTime(stat.mtimeNs),
+    ctimeNs: heldTime(stat.ctimeNs),
     device: stat.dev,
     rdev: stat.rdev,
   };

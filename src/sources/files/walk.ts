@@ -7,7 +7,7 @@ import { constants, lstatSync } from "node:fs";
 import { errnoOf, HoldfastError } from "../../base/errors.ts";
 import { AT_FDCWD } from "../../posix/at.ts";
 import { pathText } from "../../base/path-text.ts";
-import type { PosixStat } from "../../posix/stat.ts";
+import { FIRST_TIME_NS, LAST_TIME_NS, type PosixStat } from "../../posix/stat.ts";
 import type { Entry, FilesWalkOptions, SourceProblem, WalkEvent, Xattr } from "../source.ts";
 import { holdsCacheTag, CACHE_TAG } from "./cache-tag.ts";
 import { directoryReader, type Directory, type DirectoryReader } from "./directory-reader.ts";
@@ -219,6 +219,7 @@ class Walk {
       directory = { fd: this.#reader.open(parent, name, path, true), path };
       const stat = this.#reader.statOf(directory);
       const entry = entryOf(name, stat, this.#xattrsOf(directory));
+      this.#checkTimes(path, stat);
       this.#push(directory.fd, path, stat, {
         names: childNames(node),
         selected: false,
@@ -245,6 +246,7 @@ class Walk {
       this.#hooks.onExcluded?.(path, { by: "file-system" });
       if (how.leadsOn) return this.#pass(parent, name, path, how.node as SelectionNode);
       this.entries++;
+      this.#checkTimes(path, stat);
       return { step: "enter", entry: entryOf(name, stat, this.#xattrs(parent, name, path)) };
     }
     let fd: number;
@@ -264,6 +266,7 @@ class Walk {
       this.vanished++;
       return undefined;
     }
+    this.#checkTimes(path, stat);
     if (!how.configured) this.entries++;
     const entry = entryOf(name, stat, this.#xattrs(parent, name, path), { unreadable: listing.unreadable });
     if (listing.names.length === 0) this.#reader.close(fd);
@@ -302,6 +305,7 @@ class Walk {
         return undefined;
       }
       this.entries++;
+      this.#checkTimes(path, stat);
       return { step: "leaf", entry: entryOf(name, stat, [], { open: path }) };
     }
     let entry: Entry;
@@ -313,7 +317,18 @@ class Walk {
       return this.#lose(path, error, "was replaced while it was read");
     }
     this.entries++;
+    this.#checkTimes(path, stat);
     return { step: "leaf", entry };
+  }
+
+  /** A time that no snapshot can hold must not stop a backup, and must not pass for the true one. */
+  #checkTimes(path: Buffer, { mtimeNs, ctimeNs }: PosixStat): void {
+    for (const time of [mtimeNs, ctimeNs]) {
+      if (time !== LAST_TIME_NS && time !== FIRST_TIME_NS) continue;
+      const message = `${pathText(path)} has a time outside of 1677 to 2262, and is saved with the nearest that fits (EOVERFLOW)`;
+      this.#hooks.onProblem({ path, reason: "EOVERFLOW", message });
+      return;
+    }
   }
 
   #xattrs(parent: Frame, name: Buffer, path: Buffer): readonly Xattr[] {
