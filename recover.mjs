@@ -1123,7 +1123,7 @@ if (process.platform === "linux" && PERL_SYSCALLS) HELPERS.push(["perl", "-e", P
 class Metadata {
   constructor() {
     Object.assign(this, { batch: [], batchSize: 0, helpers: [...HELPERS], isRoot: process.getuid?.() === 0 });
-    this.lost = { owner: 0, xattr: 0, mode: 0, time: 0, rounded: 0 };
+    this.lost = { owner: 0, elevated: 0, xattr: 0, mode: 0, time: 0, rounded: 0 };
     this.shown = 0;
   }
 
@@ -1144,9 +1144,15 @@ class Metadata {
     this.batchSize = 0;
     if (batch.length === 0) return;
     // The owner first: changing it takes set-user-id bits and capabilities away.
-    for (const { target, uid, gid } of batch) {
-      if (this.isRoot) this.attempt("owner", target, () => fs.lchownSync(reach(target), uid, gid));
+    for (const record of batch) {
+      const { target, uid, gid } = record;
+      let isOwners = uid === process.getuid?.() && gid === process.getgid?.();
+      if (this.isRoot) isOwners = this.attempt("owner", target, () => fs.lchownSync(reach(target), uid, gid));
       else if (uid !== process.getuid?.()) this.lost.owner++;
+      // The power of set-user-id and set-group-id was meant for another owner: it is not given to this one.
+      if (isOwners || (record.mode & 0o6000) === 0) continue;
+      record.mode &= ~0o6000;
+      this.lost.elevated++;
     }
     while (this.helpers.length > 0) {
       const [program, ...args] = this.helpers[0];
@@ -1184,15 +1190,18 @@ class Metadata {
   attempt(what, target, action) {
     try {
       action();
+      return true;
     } catch (error) {
       this.lost[what]++;
       if (this.shown++ < 20) say(`The ${what} of ${show(target)} was not set: ${error.message}.`);
+      return false;
     }
   }
 
   report() {
-    const { owner, xattr, mode, time, rounded } = this.lost;
+    const { owner, elevated, xattr, mode, time, rounded } = this.lost;
     if (owner) say(`${owner} owners were not set${this.isRoot ? "" : ": only root can do that"}.`);
+    if (elevated) say(`${elevated} modes lack set-user-id or set-group-id, because their owner or group could not be set.`);
     if (xattr) say(`${xattr} extended attributes were not set${this.helpers.length ? "" : ": that needs python3 or perl"}.`);
     if (mode) say(`${mode} modes were not set.`);
     if (time) say(`${time} times were not set.`);
