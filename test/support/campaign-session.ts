@@ -103,7 +103,7 @@ export class CampaignSession implements AsyncDisposable {
   }
 
   /** Applies the retention, then prunes. */
-  async prune(onBoundary?: (name: PruneBoundary) => void): Promise<void> {
+  async prune(onBoundary?: (name: PruneBoundary) => void, immediate = false): Promise<void> {
     const plan = await planNow(this.session, { signal });
     for (const action of plan.actions) {
       if (action.kind !== "retention") continue;
@@ -114,7 +114,7 @@ export class CampaignSession implements AsyncDisposable {
     const { graceMs, maxUnused } = this.session.config.maintenance;
     const options = {
       dryRun: false,
-      immediate: false,
+      immediate,
       graceMs,
       maxUnused,
       compression: { type: "zstd", level: 3 },

@@ -87,6 +87,7 @@ function expectationAfter(
     const began = begins >= 0 && begins < count;
     return { required: began ? lab.kept : new Set(lab.known.keys()), added: "no", exists: true };
   }
+  if (operation === "key" || operation === "repair") return { required: new Set(lab.known.keys()), added: "no", exists: true };
   const named = calls.findLastIndex((call) => (call.call === "link" || call.call === "rename") && inFolder("snapshots")(call));
   must(named >= 0, `the traced ${operation} committed nothing`);
   const durable = calls.findIndex(

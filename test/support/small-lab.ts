@@ -143,7 +143,7 @@ export class SmallLab {
 
   /** Performs an operation here. Rejects as it does. */
   async perform(operation: Operation): Promise<void> {
-    await this.#session((campaign) => campaign[operation]());
+    await this.#session((campaign) => campaign[operation === "key" ? "changeKeys" : operation]());
   }
 
   /** Rewrites some files of the tree. */
