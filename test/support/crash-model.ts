@@ -4,8 +4,8 @@
  * order; of bytes, some of them. Only changes of one name keep their order.
  */
 import { createHash } from "node:crypto";
-import { linkSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, relative } from "node:path";
 import type { SeededNumbers } from "./changing-tree.ts";
 import type { TracedCall } from "./traced-calls.ts";
 
@@ -15,7 +15,7 @@ interface Content {
   readonly existing: string | undefined;
 }
 
-/** Relative path to the content of a file, or to undefined for a folder; parents come before what they hold. */
+/** Relative path to the content of a file, or to undefined for a folder; parents come before what they hold. Empty without the folder itself. */
 export type DiskState = ReadonlyMap<string, Content | undefined>;
 
 class FileNode {
@@ -61,15 +61,16 @@ const BLOCK_BYTES = 4096;
 const SHAPES = ["nothing", "everything", "beginning", "zeros", "blocks"] as const;
 
 export class CrashModel {
+  /** The parent of the folder, whose own entry may be lost, too. */
   readonly #root = new FolderNode();
   /** By call: most make one change, a rename two. */
   readonly #changes: readonly (readonly Change[])[];
 
-  /** `before` holds what was there, durable, before the calls; paths of the calls lie at or below `folder`. */
+  /** `before` is what was there, durable, before the calls, if anything; paths of the calls lie at or below `folder`, or are its parent. */
   constructor(before: string, folder: string, calls: readonly TracedCall[]) {
-    load(this.#root, before);
+    if (existsSync(before)) this.#root.original.set(basename(folder), load(before));
     const view = new View(this.#root);
-    this.#changes = calls.map((call) => view.apply(call, (path) => relative(folder, path)));
+    this.#changes = calls.map((call) => view.apply(call, (path) => relative(dirname(folder), path)));
   }
 
   get calls(): number {
@@ -117,7 +118,7 @@ export class CrashModel {
 
   #state(changes: readonly EntryChange[], contentOf: (file: FileNode) => Buffer): DiskState {
     const state = new Map<string, Content | undefined>();
-    const visit = (folder: FolderNode, path: string): void => {
+    const visit = (folder: FolderNode, path: string | undefined): void => {
       const entries = new Map(folder.original);
       for (const change of changes) {
         if (change.folder !== folder) continue;
@@ -125,7 +126,7 @@ export class CrashModel {
         else entries.set(change.name, change.node);
       }
       for (const [name, node] of entries) {
-        const full = join(path, name);
+        const full = path === undefined ? "" : join(path, name);
         if (node instanceof FileNode) state.set(full, node.original ?? { bytes: contentOf(node), existing: undefined });
         else {
           state.set(full, undefined);
@@ -133,7 +134,7 @@ export class CrashModel {
         }
       }
     };
-    visit(this.#root, "");
+    visit(this.#root, undefined);
     return state;
   }
 }
@@ -160,7 +161,7 @@ function contentAfterLoss(
     case "blocks": {
       const some = Buffer.from(all);
       for (let at = safe.length; at < all.length; at += BLOCK_BYTES)
-        if (numbers.below(2) === 0) some.fill(0, at, at + BLOCK_BYTES);
+        if (numbers.below(2) === 0) some.fill(0, at, Math.min(at + BLOCK_BYTES, all.length));
       return some;
     }
   }
@@ -234,18 +235,17 @@ class View {
   }
 }
 
-function load(folder: FolderNode, path: string): void {
+function load(path: string): FolderNode {
+  const folder = new FolderNode();
   for (const entry of readdirSync(path, { withFileTypes: true })) {
     const full = join(path, entry.name);
-    if (entry.isDirectory()) {
-      const child = new FolderNode();
-      folder.original.set(entry.name, child);
-      load(child, full);
-    } else folder.original.set(entry.name, new FileNode({ bytes: readFileSync(full), existing: full }));
+    const node = entry.isDirectory() ? load(full) : new FileNode({ bytes: readFileSync(full), existing: full });
+    folder.original.set(entry.name, node);
   }
+  return folder;
 }
 
-/** The state of a folder that is there. */
+/** The state of a folder as it is. */
 export function stateOf(path: string): DiskState {
   const model = new CrashModel(path, path, []);
   return model.prefix(0);
@@ -261,9 +261,8 @@ function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** Makes the state in a missing folder. What was there before the calls is linked: nothing may be written into it. */
+/** Makes the state at a missing folder. What was there before the calls is linked: nothing may be written into it. */
 export function materialise(state: DiskState, folder: string): void {
-  mkdirSync(folder, { recursive: true });
   for (const [path, content] of state) {
     const full = join(folder, path);
     if (content === undefined) mkdirSync(full);

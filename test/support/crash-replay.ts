@@ -33,6 +33,7 @@ export async function replay(lab: SmallLab, options: ReplayOptions): Promise<Rep
   lab.reset();
   const kill = withoutLinks ? ({ at: "target", name: "after claim", hit: 1_000_000, place: "main" } as const) : undefined;
   const { calls } = traceNode(lab.childArguments(operation, kill), lab.repository);
+  lab.keepKey();
   const model = new CrashModel(lab.saved, lab.repository, calls);
   must(
     stateKey(model.prefix(calls.length)) === stateKey(stateOf(lab.repository)),

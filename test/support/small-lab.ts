@@ -117,17 +117,20 @@ export class SmallLab {
     }
   }
 
-  /** The repository as it was prepared. */
+  /** The key file that a creation made lies elsewhere: whatever becomes of the target, it stays. */
+  keepKey(): void {
+    cpSync(join(this.folder, "key"), join(this.folder, "saved/key"));
+  }
+
+  /** Where the repository lies as it was prepared, if there is one. */
   get saved(): string {
-    const saved = join(this.folder, "saved/repository");
-    mkdirSync(saved, { recursive: true });
-    return saved;
+    return join(this.folder, "saved/repository");
   }
 
   /** Puts the repository into a state, by default the prepared one; the rest becomes as it was. */
   reset(state: DiskState | undefined = this.#base, keepCache = false): void {
     rmSync(this.repository, { recursive: true, force: true });
-    if (state.size > 0 || state !== this.#base) materialise(state, this.repository);
+    materialise(state, this.repository);
     for (const name of ["state", "key"]) {
       rmSync(join(this.folder, name), { recursive: true, force: true });
       if (existsSync(join(this.folder, "saved", name)))

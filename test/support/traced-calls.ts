@@ -35,7 +35,7 @@ export interface Traced {
   readonly calls: readonly TracedCall[];
 }
 
-/** Runs Node with these arguments to its successful end, and returns its calls at `folder` and below. */
+/** Runs Node with these arguments to its successful end, and returns its calls at `folder` and below, and each fsync of its parent. */
 export function traceNode(args: readonly string[], folder: string): Traced {
   const log = join(dirname(folder), `calls-${process.pid}.log`);
   const { status, stdout, stderr } = spawnSync(
@@ -81,7 +81,7 @@ function parseLog(log: string, folder: string): TracedCall[] {
 /** Undefined for calls elsewhere, and for opens that make nothing. */
 function read(name: string, args: string, result: number, span: Span, folder: string): TracedCall | undefined {
   const at = (path: string | undefined): path is string =>
-    path !== undefined && (path === folder || path.startsWith(`${folder}/`));
+    path !== undefined && (path === folder || path.startsWith(`${folder}/`) || (name === "fsync" && path === dirname(folder)));
   const paths = pathsOf(args);
   const [path, second] = paths;
   if (!paths.some(at)) return undefined;
