@@ -1,6 +1,6 @@
 /** The sections of `scripts/faults.mjs`. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CampaignFailure, must } from "./campaign-lab.ts";
@@ -56,17 +56,22 @@ async function replaySection({ folder, seed, losses, thoroughEvery, step, row }:
   }
 }
 
-async function sweepSection(options: SectionOptions, sweeps: readonly Sweep[]): Promise<void> {
-  const { folder, seed, thoroughEvery, row } = options;
-  for (const [number, sweep] of sweeps.entries()) {
-    const name = sweepName(sweep);
-    const outcomes = new Map<string, number>();
-    const lab = join(folder, String(number));
-    const work = { folder: lab, seed, sweeps: [sweep], thoroughEvery };
-    const faults = await runSweeps(work, ({ outcome }) => outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1));
-    row(name, faults.length, outcomeText(outcomes));
-    rmSync(lab, { recursive: true, force: true });
-  }
+async function sweepSection({ folder, seed, thoroughEvery, row }: SectionOptions, sweeps: readonly Sweep[]): Promise<void> {
+  const outcomes = sweeps.map(() => new Map<string, number>());
+  let told = 0;
+  const tellUpTo = (end: number): void => {
+    for (; told < end; told++) {
+      const found = outcomes[told] as Map<string, number>;
+      const fired = [...found.values()].reduce((sum, count) => sum + count, 0);
+      row(sweepName(sweeps[told] as Sweep), fired, outcomeText(found));
+    }
+  };
+  await runSweeps({ folder, seed, sweeps, thoroughEvery }, ({ sweep, outcome }) => {
+    tellUpTo(sweep);
+    const found = outcomes[sweep] as Map<string, number>;
+    found.set(outcome, (found.get(outcome) ?? 0) + 1);
+  });
+  tellUpTo(sweeps.length);
 }
 
 function sweepName({ operation, call, how, onwards }: Sweep): string {
@@ -88,6 +93,7 @@ function errorSweeps(step: number): Sweep[] {
       "write",
       "link",
       "unlink",
+      "mkdir",
       "open",
       "read",
       "close",
@@ -108,7 +114,7 @@ function errorSweeps(step: number): Sweep[] {
 }
 
 function killSweeps(step: number): Sweep[] {
-  const calls = ["write", "fsync of a file", "fsync of a folder", "link", "unlink"] as const;
+  const calls = ["write", "fsync of a file", "fsync of a folder", "link", "unlink", "mkdir"] as const;
   return OPERATIONS.flatMap((operation) =>
     calls.flatMap((call) =>
       (["before", "after"] as const).map((kill) => ({ operation, call, how: { kill }, onwards: false, from: 1, step })),
