@@ -720,6 +720,8 @@ function readSnapshots(folder, keys, withDeleted) {
   const failed = openAll(folder, "snapshots", KIND.snapshot, keys, (name, content) => {
     const snapshot = JSON.parse(content.toString("utf8"));
     check(/^[0-9a-f]{64}$/.test(snapshot.root) && /^[0-9a-f]{32}$/.test(snapshot.uid), "is not a snapshot");
+    // A snapshot may lie there twice, equal but for the key it is sealed under.
+    if (snapshots.some(({ uid, isDeleted }) => uid === snapshot.uid && isDeleted === deleted.has(name))) return;
     if (deleted.has(name) && !withDeleted) dropped++;
     else snapshots.push({ ...snapshot, object: name, isDeleted: deleted.has(name) });
   });

@@ -300,8 +300,18 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
       (await import("./commands/key.ts")).keyRemove(context, slot, options),
     ),
   );
-  target(key.command("rotate").description("begin a new key epoch for what is stored from now on")).action(
-    query(async (context, options: KeyFlags) => (await import("./commands/key.ts")).keyRotate(context, options)),
+  const rotate = query(async (context, options: KeyFlags) => (await import("./commands/key.ts")).keyRotate(context, options));
+  const rewrite = operation(async (context, options: KeyFlags) =>
+    (await import("./commands/key.ts")).keyRewrite(context, options),
+  );
+  target(
+    key
+      .command("rotate")
+      .description("begin a new key epoch for what is stored from now on")
+      .option("--rewrite", "begin none, but store anew what lies under older epochs"),
+  ).action(
+    async (options: KeyFlags & { rewrite?: boolean }, command: Command) =>
+      await (options.rewrite === true ? rewrite(options, command) : rotate(options, command)),
   );
   target(key.command("recovery-kit").description("one printable page: what is needed to restore without this machine")).action(
     query(async (context, options: KeyFlags) => (await import("./commands/key.ts")).keyRecoveryKit(context, options)),

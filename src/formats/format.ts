@@ -218,6 +218,8 @@ export interface PruneOptions {
   readonly graceMs: number;
   /** Part of the stored bytes that may stay unused without rewriting: 0.05. */
   readonly maxUnused: number;
+  /** Store anew also what is sealed under a key epoch before the newest. Rejects with `unsupported` where there is one epoch only. */
+  readonly oldEpochs?: boolean | undefined;
   readonly compression: { readonly type: "none" | "zstd" | "gzip"; readonly level: number };
   readonly onProgress: (progress: Progress) => void;
   readonly signal: AbortSignal;
@@ -235,6 +237,8 @@ export interface PruneReport {
   readonly packsDeleted: number;
   readonly bytesDeleted: number;
   readonly indexObjectsReplaced: number;
+  /** Snapshots and notes that were stored once more under the newest key epoch. */
+  readonly objectsCopied: number;
   readonly notes: readonly string[];
 }
 

@@ -9,6 +9,7 @@ import { performRun, type RunOutcome } from "../../src/engine/runs.ts";
 import { Session, type Surroundings } from "../../src/engine/session.ts";
 import type { VerifyReport } from "../../src/formats/format.ts";
 import { encodeCondemned } from "../../src/formats/repository/objects/condemned-object.ts";
+import type { RewriteBoundary } from "../../src/formats/repository/prune/old-epochs.ts";
 import { pruneRepository, type PruneBoundary } from "../../src/formats/repository/prune/prune.ts";
 import type { Repository } from "../../src/formats/repository/repository.ts";
 import { RepositoryStore } from "../../src/formats/repository/repository-format.ts";
@@ -103,7 +104,7 @@ export class CampaignSession implements AsyncDisposable {
   }
 
   /** Applies the retention, then prunes. */
-  async prune(onBoundary?: (name: PruneBoundary) => void, immediate = false): Promise<void> {
+  async prune(onBoundary?: (name: PruneBoundary | RewriteBoundary) => void, immediate = false): Promise<void> {
     const plan = await planNow(this.session, { signal });
     for (const action of plan.actions) {
       if (action.kind !== "retention") continue;

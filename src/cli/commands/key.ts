@@ -9,10 +9,13 @@ import {
   systemRandom,
   type Holdfast,
   type KeySlots,
+  type PruneReport,
   type Unlocking,
 } from "../../index.ts";
 import type { Context } from "../context.ts";
-import { plural, safe, shortId } from "../format.ts";
+import { plural, safe, shortId, size } from "../format.ts";
+import { exitCodeOf, outcomeJson, reportOutcome } from "../outcome.ts";
+import { Reporter } from "../reporter.ts";
 import { renderTable } from "../width.ts";
 
 export interface KeyFlags {
@@ -182,6 +185,40 @@ export async function keyRotate(context: Context, flags: KeyFlags): Promise<void
       await context.note(
         `target ${target}: what is stored from now on is sealed under epoch ${epoch}; what is there stays readable`,
       );
+}
+
+/** Stores anew what older epochs sealed, on one target after the other; a failure on one does not stop the others. */
+export async function keyRewrite(context: Context, flags: KeyFlags): Promise<number> {
+  await using reporter = new Reporter(context);
+  await using opened = await context.open(reporter.listener);
+  const { holdfast } = opened;
+  let code = 0;
+  for (const { target } of await keyedTargets(holdfast, flags)) {
+    const outcome = await holdfast.prune(target, {
+      dryRun: false,
+      immediate: false,
+      oldEpochs: true,
+      reason: "key rotate --rewrite",
+      signal: context.signal,
+    });
+    await reporter.end();
+    const { result } = outcome;
+    if (context.json)
+      await context.printLine("summary", { command: "key rotate", target, ...outcomeJson(outcome), report: result });
+    else {
+      if (!context.quiet && result !== undefined) await context.print(rewriteSummary(target, result));
+      await reportOutcome(context, `The rewrite of target ${target}`, outcome);
+    }
+    code = Math.max(code, exitCodeOf(outcome));
+  }
+  return code;
+}
+
+function rewriteSummary(target: string, report: PruneReport): string {
+  const { packsRepacked, bytesWritten, objectsCopied } = report;
+  if (packsRepacked === 0 && objectsCopied === 0)
+    return `target ${target}: nothing is left to store anew under the newest epoch\n`;
+  return `target ${target}: ${plural(packsRepacked, "pack")} (${size(bytesWritten)}) and ${plural(objectsCopied, "small object")} stored anew under the newest epoch; the old ones are deleted by a prune after the grace time\n`;
 }
 
 export async function keyRecoveryKit(context: Context, flags: KeyFlags): Promise<void> {

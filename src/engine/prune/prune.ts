@@ -6,6 +6,8 @@ export interface RunPruneOptions {
   readonly dryRun: boolean;
   /** Delete at once what is not needed; needs strong listing and no other lease. */
   readonly immediate: boolean;
+  /** Store anew also what lies under a key epoch before the newest. */
+  readonly oldEpochs?: boolean | undefined;
   readonly reason?: string | undefined;
   readonly signal: AbortSignal;
 }
@@ -22,6 +24,7 @@ export async function runPrune(session: Session, target: string, options: RunPru
       const result = await store.prune({
         dryRun: options.dryRun,
         immediate: options.immediate,
+        oldEpochs: options.oldEpochs,
         graceMs: maintenance.graceMs,
         maxUnused: maintenance.maxUnused,
         compression: compressionFor(session, target),

@@ -49,6 +49,7 @@ export async function pruneLeftOvers(options: StoreOptions, { dryRun, graceMs, s
     packsDeleted,
     bytesDeleted,
     indexObjectsReplaced: 0,
+    objectsCopied: 0,
     notes,
   };
 }

@@ -7,7 +7,7 @@ import { HoldfastError } from "../../base/errors.ts";
 import { asObjectId, asRepositoryId, isHexId, type ObjectId, type PackId, type RepositoryId } from "../../base/ids.ts";
 import { randomHex, type Randomness } from "../../base/random.ts";
 import type { Secret } from "../../base/secret.ts";
-import { KIND } from "../../codec/seal.ts";
+import { decodeSealHeader, KIND } from "../../codec/seal.ts";
 import type { TargetAccess } from "../../targets/access.ts";
 import type { GetOptions, ObjectStat, Target } from "../../targets/target.ts";
 import { ChunkIndex } from "./index/chunk-index.ts";
@@ -225,9 +225,20 @@ export class Repository implements AsyncDisposable {
 
   /** The content of an object, after its hash, its key and its tag have been checked; with `fresh` of what the target holds now. */
   async readObject(folder: ObjectFolder, id: ObjectId, signal?: AbortSignal, fresh = false): Promise<Buffer> {
+    return (await this.readSealed(folder, id, signal, fresh)).content;
+  }
+
+  /** The same, with the epoch that the object is sealed under. */
+  async readSealed(
+    folder: ObjectFolder,
+    id: ObjectId,
+    signal?: AbortSignal,
+    fresh = false,
+  ): Promise<{ readonly content: Buffer; readonly epoch: number }> {
     const name = `${folder}/${id}`;
     const bytes = await getVerified(this.target, name, id, this.name, { signal, fresh });
-    return naming(name, this.name, () => this.sealer.openObject(OBJECT_KINDS[folder], bytes));
+    const content = naming(name, this.name, () => this.sealer.openObject(OBJECT_KINDS[folder], bytes));
+    return { content, epoch: decodeSealHeader(bytes).header.epoch };
   }
 
   /** A keyring object; undefined for one under another root key, which an interrupted creation left behind. */

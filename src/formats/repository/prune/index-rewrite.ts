@@ -44,13 +44,14 @@ export async function putIndex(
   return ids;
 }
 
-/** Index objects to write anew so that none names a pack that is gone or goes now. Undefined: nothing to do. */
+/** Index objects to write anew so that none names a pack that is gone or goes now, and `old` ones too. Undefined: nothing to do. */
 export function planIndexRewrite(
   view: RepositoryView,
   without: ReadonlySet<PackId>,
+  old: ReadonlySet<ObjectId> = new Set(),
 ): { readonly replaced: readonly ObjectId[]; readonly packs: readonly PackId[] } | undefined {
   const stays = (id: PackId): boolean => !without.has(id) && view.packs.get(id)?.listed !== undefined;
-  const affected = view.activeIndex.filter(({ packs }) => packs.some((id) => !stays(id)));
+  const affected = view.activeIndex.filter(({ id, packs }) => old.has(id) || packs.some((pack) => !stays(pack)));
   const small = view.activeIndex.filter((object) => object.chunks < INDEX_CHUNKS / 4 && !affected.includes(object));
   // An empty object is left behind when all it named went; the next rewrite takes it along.
   const merged =

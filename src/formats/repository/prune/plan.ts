@@ -25,7 +25,7 @@ export interface Rewrite {
   readonly pack: PackId;
   readonly kind: 1 | 2;
   readonly sizeBytes: number;
-  /** For each frame DROP, COPY (verbatim) or REGROUP (decoded, its live chunks in new frames). */
+  /** For each frame DROP, COPY (as it is) or REGROUP (decoded, its live chunks in new frames). */
   readonly frames: Uint8Array;
   /** False for a condemned pack in which live chunks were found: it is condemned already. */
   readonly condemn: boolean;
@@ -38,6 +38,8 @@ export interface PrunePlan {
   /** Condemned objects whose packs are long gone. */
   readonly tombstones: readonly ObjectId[];
   readonly rewrites: readonly Rewrite[];
+  /** Packs rewritten for nothing but the epoch of their keys. */
+  readonly oldEpochs: readonly Rewrite[];
   /** Packs without a live chunk. */
   readonly dead: readonly PackId[];
   readonly unindexed: readonly PackId[];
@@ -47,6 +49,8 @@ export interface PrunePlan {
   readonly liveBytes: number;
   /** Stored bytes that stay although nothing needs them. */
   readonly unusedBytes: number;
+  /** Damaged packs that stay because a snapshot needs them. */
+  readonly damagedKept: number;
   readonly notes: readonly string[];
 }
 
@@ -68,12 +72,15 @@ export interface PlanInput {
   readonly rewrite: boolean;
   /** `file`: frames of single files stay as they are. */
   readonly grouping: "frame" | "file";
+  /** Packs with a frame under an epoch before this one are rewritten too. */
+  readonly sinceEpoch: number | undefined;
 }
 
 interface FrameState {
   readonly stored: number;
   readonly raw: number;
   readonly liveRaw: number;
+  readonly epoch: number;
 }
 
 interface PackState {
@@ -129,6 +136,7 @@ export function planPrune(input: PlanInput): PrunePlan {
     ? chooseRewrites(states, liveBytes, input)
     : { chosen: [], unusedBytes: sumOf(states) };
   rewrites.push(...chosen);
+  const oldEpochs = input.rewrite ? rewritesForEpoch(states, new Set(chosen.map(({ pack }) => pack)), input) : [];
   if (blocked > 0) notes.push(`${blocked} condemned packs stay: their grace time has not passed, or a lease from before is live`);
   if (damagedKept > 0)
     notes.push(
@@ -142,12 +150,14 @@ export function planPrune(input: PlanInput): PrunePlan {
     sweep,
     tombstones: expiredTombstones(input),
     rewrites,
+    oldEpochs,
     dead,
     unindexed,
     packsBefore: listed.length,
     bytesBefore: listed.reduce((sum, size) => sum + size, 0),
     liveBytes,
     unusedBytes,
+    damagedKept,
     notes,
   };
 }
@@ -160,10 +170,10 @@ function stateOf(pack: ViewPack, { view, live }: PlanInput): PackState {
   // Cut short since it was indexed: none of its copies count, and a live chunk without another copy has refused the prune.
   if (info !== undefined && isWhole(pack))
     for (let number = info.firstFrame; number < info.firstFrame + info.frameCount; number++) {
-      const { storedLength, rawLength } = view.index.frame(number);
+      const { storedLength, rawLength, row } = view.index.frame(number);
       let liveRaw = 0;
       for (const { chunk, length } of view.index.chunksOf(number)) if (live.has(chunk)) liveRaw += length;
-      frames.push({ stored: storedLength, raw: rawLength, liveRaw });
+      frames.push({ stored: storedLength, raw: rawLength, liveRaw, epoch: row.epoch });
       liveBytes += (storedLength * liveRaw) / rawLength;
       waste += storedLength * (1 - liveRaw / rawLength);
     }
@@ -210,6 +220,19 @@ function chooseRewrites(
     });
   }
   return { chosen: rewrites, unusedBytes: unused };
+}
+
+/** Packs under older epochs that are not rewritten for another reason. Their live frames stay as they are but for the seal. */
+function rewritesForEpoch(states: readonly PackState[], chosen: ReadonlySet<PackId>, { sinceEpoch = 0 }: PlanInput): Rewrite[] {
+  return states
+    .filter(({ pack, frames }) => !chosen.has(pack.id) && frames.some(({ epoch }) => epoch < sinceEpoch))
+    .map(({ pack, kind, sizeBytes, frames }) => ({
+      pack: pack.id,
+      kind,
+      sizeBytes,
+      frames: Uint8Array.from(frames, ({ liveRaw }) => (liveRaw === 0 ? DROP : COPY)),
+      condemn: true,
+    }));
 }
 
 function actions(state: PackState, copyMostlyLive: boolean, { grouping }: PlanInput): Uint8Array {
@@ -268,4 +291,32 @@ function expiredTombstones(input: PlanInput): ObjectId[] {
       });
     })
     .map(({ id }) => id);
+}
+
+/** The packs that a plan condemns. */
+export function condemnedBy(plan: PrunePlan): PackId[] {
+  return [
+    ...plan.dead,
+    ...[...plan.rewrites, ...plan.oldEpochs].filter(({ condemn }) => condemn).map(({ pack }) => pack),
+    ...plan.unindexed,
+  ];
+}
+
+/** Bytes of packs as they are listed. */
+export function bytesOf(view: RepositoryView, packs: readonly PackId[]): number {
+  return packs.reduce((sum, id) => sum + (view.packs.get(id)?.listed?.sizeBytes ?? 0), 0);
+}
+
+/** Stored bytes, estimated, of what lives in those frames of a pack that are not dropped. */
+export function liveStored(view: RepositoryView, live: Bitmap, pack: PackId, frames: Uint8Array): number {
+  const first = view.index.pack(pack)?.firstFrame ?? 0;
+  let stored = 0;
+  for (const [number, action] of frames.entries()) {
+    if (action === DROP) continue;
+    const { storedLength, rawLength } = view.index.frame(first + number);
+    let raw = 0;
+    for (const { chunk, length } of view.index.chunksOf(first + number)) if (live.has(chunk)) raw += length;
+    stored += (storedLength * raw) / rawLength;
+  }
+  return stored;
 }

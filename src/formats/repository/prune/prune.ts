@@ -1,5 +1,4 @@
 import { throwIfAborted } from "../../../base/abort.ts";
-import { formatDuration } from "../../../base/duration.ts";
 import { HoldfastError } from "../../../base/errors.ts";
 import type { PackId } from "../../../base/ids.ts";
 import { randomHex } from "../../../base/random.ts";
@@ -18,15 +17,17 @@ import { scanTrees } from "../verify/scan-trees.ts";
 import { VerifyPool } from "../verify/verify-pool.ts";
 import { deletionOrder, planIndexRewrite, putIndex } from "./index-rewrite.ts";
 import { acquireMaintenance, type Maintenance } from "./maintenance.ts";
-import { planPrune, type PrunePlan } from "./plan.ts";
+import { copyOldObjects, deleteOutdated, oldIndexObjects, refuseOlderKeyring, type RewriteBoundary } from "./old-epochs.ts";
+import { bytesOf, condemnedBy, liveStored, planPrune, type PrunePlan, type Rewrite } from "./plan.ts";
+import { isDeleted, refuseDamage, refuseDamagedPacks, refuseOneEpoch, refuseSkew } from "./refusals.ts";
 import { readBackPacks, repack } from "./repack.ts";
 
-/** Local and target time may differ by less than this. */
-const MAX_SKEW_MS = 5 * 60_000;
 /** Left-overs of a driver's own unfinished puts, and of ended leases, are this old at least: nothing takes longer. */
 const LEFTOVER_MS = 24 * 3_600_000;
 /** Packs named by one condemned object. */
 const CONDEMNED_PACKS = 100_000;
+/** Packs rewritten for their epoch alone go in groups of so many bytes: a crash repeats at most one. */
+const GROUP_BYTES = 2 ** 31;
 
 /** The steps between which a crash must lose nothing, in order. A run passes those that its plan needs. */
 export const PRUNE_BOUNDARIES = [
@@ -52,9 +53,11 @@ export type PruneBoundary = (typeof PRUNE_BOUNDARIES)[number];
 /** What callers inside the format may set beside the options of the contract. */
 export interface PruneInternals {
   /** Called at every boundary; what it throws ends the prune there. */
-  readonly onBoundary?: (name: PruneBoundary) => void | Promise<void>;
+  readonly onBoundary?: (name: PruneBoundary | RewriteBoundary) => void | Promise<void>;
   /** As the jobs of this repository write: `file` keeps frames of single files apart. Default `frame`. */
   readonly grouping?: "frame" | "file";
+  /** Default 2 GiB. */
+  readonly groupBytes?: number;
 }
 
 /** Everything that a plan is made from, at one moment. */
@@ -78,6 +81,7 @@ export async function pruneRepository(
   internals: PruneInternals = {},
 ): Promise<PruneReport> {
   checkFeatures(repository.keyring.features, "write");
+  if (options.oldEpochs === true) refuseOneEpoch(repository);
   if (options.immediate && repository.target.capabilities.listing !== "strong")
     throw new HoldfastError(
       "unsupported",
@@ -109,6 +113,8 @@ class Prune {
   #deleted = { packs: 0, bytes: 0 };
   #bytesWritten = 0;
   #indexReplaced = 0;
+  #objectsCopied = 0;
+  #packed = 0;
 
   constructor(
     repository: Repository,
@@ -132,7 +138,7 @@ class Prune {
       this.#notes.add(
         `Target ${this.#repository.name} is append-only: nothing is rewritten, condemned or deleted there. Prune from a machine that may delete.`,
       );
-      return this.#report({ ...plan, dead: [], unindexed: [], rewrites: [], sweep: [] });
+      return this.#report({ ...plan, dead: [], unindexed: [], rewrites: [], oldEpochs: [], sweep: [] });
     }
     const { view } = mark;
     const condemned = condemnedBy(plan);
@@ -140,14 +146,16 @@ class Prune {
     const deleted = this.#options.immediate ? [...new Set([...plan.sweep, ...condemned])] : plan.sweep;
     this.#deleted = { packs: deleted.length, bytes: bytesOf(view, deleted) };
     this.#indexReplaced = planIndexRewrite(view, new Set(deleted))?.replaced.length ?? 0;
-    for (const { frames, pack } of plan.rewrites) this.#bytesWritten += liveStored(view, mark.live, pack, frames);
+    for (const { frames, pack } of [...plan.rewrites, ...plan.oldEpochs])
+      this.#bytesWritten += liveStored(view, mark.live, pack, frames);
     return this.#report(plan);
   }
 
   async run(): Promise<PruneReport> {
     const { signal, graceMs, immediate } = this.#options;
     await this.#boundary("after lease");
-    this.#checkSkew();
+    refuseSkew(this.#repository, this.#maintenance?.lease.targetSkewMs);
+    if (this.#options.oldEpochs === true) await refuseOlderKeyring(this.#repository, signal);
     await this.#repository.target.cleanUp(Math.max(graceMs, LEFTOVER_MS), { signal });
     // Leases before the mark: a writer that has given its lease back by then has put its snapshot, and the mark sees it.
     const leases = await this.#others();
@@ -156,6 +164,7 @@ class Prune {
     const plan = this.#plan(mark, leases, immediate, true);
     // What was condemned long ago goes first: on a full target this makes the room to write in.
     await this.#sweep(mark, plan);
+    if (this.#options.oldEpochs === true) await this.#copyObjects();
     await this.#store(mark, plan);
     if (immediate) await this.#sweepAtOnce();
     return this.#report(plan);
@@ -248,7 +257,9 @@ class Prune {
       packBytes,
       rewrite,
       grouping: this.#internals.grouping ?? "frame",
+      sinceEpoch: this.#options.oldEpochs === true ? this.#repository.keys.current.epoch : undefined,
     });
+    if (this.#options.oldEpochs === true) refuseDamagedPacks(this.#repository, plan.damagedKept);
     for (const note of [...mark.warnings, ...plan.notes]) this.#notes.add(note);
     return plan;
   }
@@ -258,7 +269,9 @@ class Prune {
     const { signal } = this.#options;
     const repository = this.#repository;
     const gone = new Set(plan.sweep);
-    const rewrite = planIndexRewrite(view, gone);
+    const ids = view.activeIndex.map(({ id }) => id);
+    const old = this.#options.oldEpochs === true ? await oldIndexObjects(repository, ids, signal) : undefined;
+    const rewrite = planIndexRewrite(view, gone, old);
     const replaced = new Map(view.supersededIndex);
     if (gone.size > 0) {
       await this.#boundary("before tombstones");
@@ -287,32 +300,75 @@ class Prune {
     }
     await this.#boundary("after pack deletion");
     for (const id of plan.tombstones) await this.#delete(`condemned/${id}`);
+    await deleteOutdated(repository, {
+      graceMs: this.#options.graceMs,
+      immediate: this.#options.immediate,
+      targetNowMs: this.#maintenance?.lease.targetNowMs(),
+      signal,
+      remove: (name) => this.#delete(name),
+      onBoundary: (name) => this.#boundary(name),
+    });
     for (const { state, time, objects } of await this.#others())
       if (state !== "live" && this.#repository.options.clock.now() - Date.parse(time) > LEFTOVER_MS)
         for (const id of objects) await this.#delete(`leases/${id}`);
   }
 
+  async #copyObjects(): Promise<void> {
+    this.#progress("copy objects", 0);
+    this.#objectsCopied = await copyOldObjects(this.#repository, {
+      signal: this.#options.signal,
+      onCopied: (copied) => {
+        this.#assertHeld();
+        this.#progress("copy objects", copied);
+      },
+      onBoundary: (name) => this.#boundary(name),
+    });
+  }
+
   /** Stores live chunks of wasteful packs anew, and condemns what is not needed any more. */
   async #store(mark: Mark, plan: PrunePlan): Promise<void> {
+    this.#progress("repack", 0);
+    await this.#repository.loadIndex(() => undefined, this.#options.signal);
+    await this.#replace(mark, plan.rewrites, plan.dead, plan.unindexed);
+    const groupBytes = this.#internals.groupBytes ?? GROUP_BYTES;
+    let group: Rewrite[] = [];
+    let bytes = 0;
+    for (const rewrite of plan.oldEpochs) {
+      group.push(rewrite);
+      bytes += rewrite.sizeBytes;
+      if (bytes < groupBytes) continue;
+      await this.#replace(mark, group);
+      group = [];
+      bytes = 0;
+    }
+    if (group.length > 0) await this.#replace(mark, group);
+  }
+
+  /** Stores what lives in `rewrites` anew, indexes it, and only then condemns them and the others. */
+  async #replace(
+    mark: Mark,
+    rewrites: readonly Rewrite[],
+    dead: readonly PackId[] = [],
+    unindexed: readonly PackId[] = [],
+  ): Promise<void> {
     const { signal, compression } = this.#options;
     const repository = this.#repository;
     const records: PackRecord[] = [];
-    this.#progress("repack", 0);
-    await repository.loadIndex(() => undefined, signal);
     const done = await this.#full("storing live data anew", async () => {
       await repack({
         repository,
         view: mark.view,
         live: mark.live,
         snapshots: mark.snapshots,
-        rewrites: plan.rewrites,
+        rewrites,
         compression,
         grouping: this.#internals.grouping ?? "frame",
+        reseal: this.#options.oldEpochs === true,
         signal,
         onPacked: (record) => {
           records.push(record);
           this.#bytesWritten += record.sizeBytes;
-          this.#progress("repack", records.length);
+          this.#progress("repack", ++this.#packed);
         },
       });
       return true;
@@ -322,14 +378,14 @@ class Prune {
     const indexed = await this.#full("indexing new packs", () => putIndex(repository, records, [], signal));
     if (indexed !== undefined) for (const record of records) repository.index.addPack(record);
     await this.#boundary("after index");
-    const condemned = done === true && indexed !== undefined ? condemnedBy(plan) : [...plan.dead, ...plan.unindexed];
+    const stored = done === true && indexed !== undefined;
+    const known = [...dead, ...(stored ? rewrites.filter(({ condemn }) => condemn).map(({ pack }) => pack) : [])];
+    const condemned = [...known, ...unindexed];
     if (condemned.length === 0) return;
     await this.#boundary("before condemn");
-    const unindexed = new Set(plan.unindexed);
-    const known = condemned.filter((id) => !unindexed.has(id));
     await this.#condemn("prune", known);
     await this.#boundary("mid condemn");
-    await this.#condemn("unindexed", plan.unindexed);
+    await this.#condemn("unindexed", unindexed);
     await repository.refreshCondemned(signal);
     this.#condemned.packs += condemned.length;
     this.#condemned.bytes += bytesOf(mark.view, condemned);
@@ -384,25 +440,14 @@ class Prune {
     try {
       return await step();
     } catch (error) {
-      if (!(error instanceof HoldfastError) || error.code !== "target_full") throw error;
+      // A rewrite that did not fit is not done, and must not look so.
+      if (!(error instanceof HoldfastError) || error.code !== "target_full" || this.#options.oldEpochs === true) throw error;
       this.#notes.add(
         `Target ${this.#repository.name} was full while ${what}: only packs without any live data were condemned or deleted. ` +
           "Prune with --immediate while no backup runs to delete those at once, or free a little space by other means; then prune again.",
       );
       return undefined;
     }
-  }
-
-  #checkSkew(): void {
-    const skewMs = this.#maintenance?.lease.targetSkewMs;
-    if (skewMs === undefined || Math.abs(skewMs) < MAX_SKEW_MS) return;
-    throw new HoldfastError(
-      "clock_unreliable",
-      `The time of this machine and that of target ${this.#repository.name} differ by ${formatDuration(Math.abs(skewMs))}`,
-      {
-        hint: "Nothing was changed. Set both clocks (NTP); what is old enough to delete cannot be told otherwise.",
-      },
-    );
   }
 
   async #others(): Promise<SeenLease[]> {
@@ -413,12 +458,12 @@ class Prune {
     this.#maintenance?.assertHeld();
   }
 
-  async #boundary(name: PruneBoundary): Promise<void> {
+  async #boundary(name: PruneBoundary | RewriteBoundary): Promise<void> {
     await this.#internals.onBoundary?.(name);
   }
 
   #report(plan: PrunePlan): PruneReport {
-    const repacked = plan.rewrites.length;
+    const repacked = plan.rewrites.length + plan.oldEpochs.length;
     return {
       packsBefore: plan.packsBefore,
       bytesBefore: plan.bytesBefore,
@@ -431,6 +476,7 @@ class Prune {
       packsDeleted: this.#deleted.packs,
       bytesDeleted: this.#deleted.bytes,
       indexObjectsReplaced: this.#indexReplaced,
+      objectsCopied: this.#objectsCopied,
       notes: [...this.#notes],
     };
   }
@@ -445,48 +491,5 @@ class Prune {
       storedBytes: this.#bytesWritten,
       current: undefined,
     });
-  }
-}
-
-function condemnedBy(plan: PrunePlan): PackId[] {
-  return [...plan.dead, ...plan.rewrites.filter(({ condemn }) => condemn).map(({ pack }) => pack), ...plan.unindexed];
-}
-
-function bytesOf(view: RepositoryView, packs: readonly PackId[]): number {
-  return packs.reduce((sum, id) => sum + (view.packs.get(id)?.listed?.sizeBytes ?? 0), 0);
-}
-
-function liveStored(view: RepositoryView, live: Bitmap, pack: PackId, frames: Uint8Array): number {
-  const first = view.index.pack(pack)?.firstFrame ?? 0;
-  let stored = 0;
-  for (const [number, action] of frames.entries()) {
-    if (action === 0) continue;
-    const { storedLength, rawLength } = view.index.frame(first + number);
-    let raw = 0;
-    for (const { chunk, length } of view.index.chunksOf(first + number)) if (live.has(chunk)) raw += length;
-    stored += (storedLength * raw) / rawLength;
-  }
-  return stored;
-}
-
-function isDeleted(object: string, state: Awaited<ReturnType<typeof readSnapshots>>): boolean {
-  return state.notes.some(
-    ({ note }) => note.type === "deletion" && note.snapshots.some((tombstone) => tombstone.object === object),
-  );
-}
-
-function refuseDamage(repository: Repository, view: RepositoryView): void {
-  const replaced = view.supersededIndex;
-  for (const [id, error] of [...view.damagedIndex, ...view.damagedCondemned]) {
-    if (replaced.has(id)) continue;
-    throw new HoldfastError(
-      "object_damaged",
-      `Target ${repository.name} holds a damaged ${view.damagedIndex.has(id) ? "index" : "condemned"} object, ${id}`,
-      {
-        hint: "Nothing was changed. Run `holdfast repair`, then prune again.",
-        cause: error,
-        data: { object: id },
-      },
-    );
   }
 }

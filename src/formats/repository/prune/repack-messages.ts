@@ -26,6 +26,7 @@ export type RepackRequest =
       readonly packBytes: number;
       readonly codec: CodecName;
       readonly level: number;
+      readonly reseal: boolean;
     }
   /** Frames to take over as they are. */
   | { readonly type: "copy"; readonly pack: PackSource; readonly frames: readonly number[] }

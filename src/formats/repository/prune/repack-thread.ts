@@ -17,7 +17,7 @@ let repacker: Repacker | undefined;
 
 async function perform(request: RepackRequest): Promise<RepackReply> {
   if (request.type === "setup") {
-    const { packBytes, codec, level } = request;
+    const { packBytes, codec, level, reseal } = request;
     const target = await createTarget(request.target);
     repacker = new Repacker({
       target,
@@ -26,6 +26,7 @@ async function perform(request: RepackRequest): Promise<RepackReply> {
       packBytes,
       codec,
       level,
+      reseal,
     });
     return { packed: [] };
   }

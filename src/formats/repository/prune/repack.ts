@@ -23,6 +23,8 @@ export interface RepackOptions {
   readonly rewrites: readonly Rewrite[];
   readonly compression: PruneOptions["compression"];
   readonly grouping: "frame" | "file";
+  /** Nothing taken over stays under an older epoch. */
+  readonly reseal: boolean;
   readonly signal: AbortSignal;
   readonly onPacked: (record: PackRecord) => void;
 }
@@ -46,6 +48,7 @@ export async function repack(options: RepackOptions): Promise<void> {
       packBytes: repository.options.packBytes ?? DEFAULT_PACK_BYTES,
       codec: compression.type,
       level: compression.level,
+      reseal: options.reseal,
     },
     transfer,
   );

@@ -27,6 +27,8 @@ export interface RepackerOptions {
   readonly packBytes: number;
   readonly codec: CodecName;
   readonly level: number;
+  /** Frames under older epochs are sealed under the newest when they are taken over. */
+  readonly reseal: boolean;
 }
 
 interface OpenPack {
@@ -67,7 +69,7 @@ export class Repacker {
     return packed;
   }
 
-  /** Takes frames over verbatim: their sealed bytes and key row stay. */
+  /** Takes frames over as they are. Sealed bytes and key row stay too, unless older epochs are to go: those are sealed anew. */
   async copy(source: PackSource, frames: readonly number[]): Promise<void> {
     const { directory } = await this.#directory(source);
     for (let at = 0; at < frames.length;) {
@@ -84,8 +86,16 @@ export class Repacker {
       const stored = await this.#options.target.get(packName(asPackId(source.id)), { range: { offset: start, length: bytes } });
       for (const { frame, row, offset } of run) {
         const sealed = stored.subarray(offset - start, offset - start + frame.storedLength);
-        this.#authenticate(source, directory.kind, frame, row, sealed);
-        await this.#append(directory.kind, frame, row, sealed);
+        const plain = this.#authenticate(source, directory.kind, frame, row, sealed);
+        if (!this.#options.reseal || row.epoch >= this.#options.sealer.keys.current.epoch)
+          await this.#append(directory.kind, frame, row, sealed);
+        else
+          await this.#append(
+            directory.kind,
+            frame,
+            this.#options.sealer.currentRow(),
+            this.#sealAnew(directory.kind, frame, plain),
+          );
       }
       at += run.length;
     }
@@ -227,9 +237,18 @@ export class Repacker {
     return raw;
   }
 
-  #authenticate(source: PackSource, kind: 1 | 2, frame: PackFrame, row: KeyRow, sealed: Uint8Array): void {
+  #sealAnew(kind: 1 | 2, { codec, rawLength }: PackFrame, plain: Buffer): Buffer {
+    const { sealer } = this.#options;
+    const sealed = sealer.sealFrame(kind, codec, rawLength, plain);
+    if (sealer.unsealFrame({ kind, codec, rawLength, row: sealer.currentRow() }, sealed).equals(plain)) return sealed;
+    throw new HoldfastError("write_verification_failed", "A frame did not survive encryption", {
+      hint: "This points to a fault of memory or CPU; nothing was condemned.",
+    });
+  }
+
+  #authenticate(source: PackSource, kind: 1 | 2, frame: PackFrame, row: KeyRow, sealed: Uint8Array): Buffer {
     try {
-      this.#options.sealer.unsealFrame({ kind, codec: frame.codec, rawLength: frame.rawLength, row }, sealed);
+      return this.#options.sealer.unsealFrame({ kind, codec: frame.codec, rawLength: frame.rawLength, row }, sealed);
     } catch (error) {
       throw damaged(source, error instanceof Error ? error.message : String(error), error);
     }
