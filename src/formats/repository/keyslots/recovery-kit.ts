@@ -18,6 +18,7 @@ export async function recoveryKit(
   const keyfile = /"function":"keyfile"/.test(text);
   const secret = keyfile ? "the key file" : "the password";
   const option = keyfile ? "--key-file KEY-FILE " : "";
+  const node = /"function":"argon2id"/.test(text) ? "Node 24.7" : "Node 22.15";
   return `HOLDFAST RECOVERY KIT
 ${"=".repeat(LINE)}
 
@@ -26,22 +27,31 @@ Target      ${repository.name}: ${options.where}
 Printed     ${isoTime(repository.options.clock.now())} on ${repository.options.host}
 Key slot    ${id}
 
-What you need: a copy of the target's folder, this page, recover.mjs, Node 24.7
-or newer, and ${secret} of this slot. It is NOT on this page: keep ${keyfile ? "a copy of it" : "it"}
-somewhere else, where you find it when this machine is gone.
+What you need:
+
+  - a copy of the target's folder
+  - ${secret} of this slot. It is NOT on this page: keep ${keyfile ? "a copy of it" : "it"}
+    somewhere else, where you find it when this machine is gone
+  - recover.mjs, one file, which comes with Holdfast: keep a copy of it too
+  - ${node} or newer (https://nodejs.org), nothing else
 
 To get files back:
 
-  1. Bring the target's folder to a machine. Its file holdfast.json names the
-     repository above.
-  2. Only if its folder keys/ is lost or damaged: write the slot below, joined
-     to one line without spaces between the lines, to the file
-     keys/${id}
-     and fill it with spaces to exactly 4096 bytes. Then
-     sha256sum keys/${id} must print
+  1. Bring the target's folder to a machine, as FOLDER. Its file holdfast.json
+     names the repository above.
+  2. Only if its folder keys/ is lost or damaged: write the lines of the slot
+     below to the file slot.txt, then join and fill them:
+
+       mkdir -p FOLDER/keys
+       printf '%-4096s' "$(tr -d '\\n' < slot.txt)" > slot
+       mv slot FOLDER/keys/${id}
+       sha256sum FOLDER/keys/${id}
+
+     The last command must print
      ${sha256}
   3. node recover.mjs FOLDER ${option}list
-  4. node recover.mjs FOLDER ${option}restore latest --to EMPTY-FOLDER
+  4. node recover.mjs FOLDER ${option}restore latest --to RESTORED
+     The id of a snapshot, from the list, stands in for latest.
 
 Key slot (${text.length} characters, then spaces):
 
@@ -54,6 +64,16 @@ can write another reader.
 
 function wrapped(text: string): string {
   const lines: string[] = [];
-  for (let at = 0; at < text.length; at += LINE) lines.push(text.slice(at, at + LINE));
+  for (let at = 0; at < text.length;) {
+    let end = Math.min(at + LINE, text.length);
+    // On paper nobody sees a space at the end of a line, or half of a character.
+    const cuts = (place: number): boolean =>
+      /\s/.test(text.slice(place - 1, place + 1)) || /^[\uDC00-\uDFFF]/.test(text.slice(place));
+    while (end > at && end < text.length && cuts(end)) end--;
+    // Hardly anything but spaces: the checksum has to tell.
+    if (end === at) end = Math.min(at + LINE, text.length);
+    lines.push(text.slice(at, end));
+    at = end;
+  }
   return lines.join("\n");
 }

@@ -104,13 +104,18 @@ describe("the recovery kit", () => {
   it("holds the slot to the letter, and no secret", async () => {
     const world = new World();
     const repository = await world.create();
-    const id = await addSlot(repository, password("correct horse"), CHEAP);
+    // A label whose spaces and wide characters would fall on the ends of lines.
+    const id = await addSlot(repository, password("correct horse"), {
+      ...CHEAP,
+      label: "my desk \u{1f5dd}\u{1f5dd} ".repeat(15),
+    });
     const kit = await recoveryKit(repository, { slot: id, where: "/mnt/nas" });
     expect(kit).toContain(repository.id);
     expect(kit).not.toContain("correct horse");
     const block = /then spaces\):\n\n([\s\S]*?)\n\n/.exec(kit)?.[1] ?? "";
     const bytes = Buffer.alloc(4096, " ");
     bytes.write(block.replaceAll("\n", ""));
+    for (const line of block.split("\n")) expect(line).toBe(line.trim());
     expect(kit).toContain(createHash("sha256").update(bytes).digest("hex"));
     world.memory.objects.delete(`keys/${id}`);
     world.memory.objects.set(`keys/${id}`, { bytes, modifiedMs: 0, storedAt: 0 });
