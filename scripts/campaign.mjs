@@ -1,4 +1,5 @@
 // The kill campaign in full: `node scripts/campaign.mjs --kills 100 --files 5000 --bytes 200MB --seed 1`.
+// With `--keys` it kills every change of keys at every call of its target instead, which takes no other option but --folder and --quiet.
 // Prints what was killed where and how often; exits with 1 at the first promise that did not hold, and leaves the folder.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,6 +7,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { parseSize } from "../src/base/size.ts";
 import { Campaign } from "../test/support/campaign.ts";
+import { KEY_OPERATIONS, KeyCampaign } from "../test/support/key-lab.ts";
 
 const { values } = parseArgs({
   options: {
@@ -18,6 +20,7 @@ const { values } = parseArgs({
     "no-boundaries": { type: "boolean", default: false },
     "restore-all-every": { type: "string", default: "10" },
     quiet: { type: "boolean", default: false },
+    keys: { type: "boolean", default: false },
   },
 });
 
@@ -27,12 +30,23 @@ const bytes = parseSize(values.bytes);
 const packBytes = parseSize(values.pack);
 if (!Number.isSafeInteger(kills) || !Number.isSafeInteger(files) || bytes === undefined || packBytes === undefined) {
   console.error(
-    "Usage: node scripts/campaign.mjs [--kills 100] [--files 5000] [--bytes 200MB] [--pack 4MiB] [--seed N] [--folder DIR] [--no-boundaries] [--restore-all-every 10] [--quiet]",
+    "Usage: node scripts/campaign.mjs [--kills 100] [--files 5000] [--bytes 200MB] [--pack 4MiB] [--seed N] [--folder DIR] [--no-boundaries] [--restore-all-every 10] [--quiet] [--keys]",
   );
   process.exit(2);
 }
 
 const folder = values.folder === undefined ? mkdtempSync(join(tmpdir(), "holdfast-campaign-")) : resolve(values.folder);
+if (values.keys) {
+  const keys = new KeyCampaign(join(folder, "keys"), (line) => {
+    if (!values.quiet) console.log(line);
+  });
+  await keys.run(KEY_OPERATIONS, "thoroughly");
+  for (const [operation, points] of keys.kills)
+    console.log(`${operation}: ${[...points].map(([point, kills]) => `${point} ${kills}`).join(", ")}`);
+  if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
+  console.log("Every promise held.");
+  process.exit();
+}
 const share = (part) => Math.round(kills * part);
 const random = { prune: share(0.25), repair: share(0.15), key: share(0.15) };
 const started = Date.now();
