@@ -10,7 +10,7 @@ const writes = KEY_POINTS.filter((point) => /temporary|fsync|link/.test(point) &
 const deletes = KEY_POINTS.filter((point) => /delete/.test(point));
 const expected = {
   add: writes,
-  remove: deletes,
+  remove: [...writes, ...deletes],
   change: [...writes, ...deletes],
   rotate: [...writes, ...deletes],
   rewrite: ["before link", "after link", "before delete", "after delete"],

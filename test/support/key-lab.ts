@@ -121,7 +121,7 @@ export class KeyLab {
     // The lease of a process that is gone has ended; this one is still there.
     rmSync(join(this.folder, "repository/leases"), { recursive: true, force: true });
     // What comes after the change itself, as clearing away and giving the lease back, may fail unseen.
-    const mayPass = operation === "rotate" || operation === "rewrite" ? /temporary unlink|delete/ : /temporary unlink/;
+    const mayPass = operation === "add" ? /temporary unlink/ : /temporary unlink|delete/;
     assert(failed || left > 0 || mayPass.test(point), "it did not notice that its target was gone");
     return left === 0;
   }

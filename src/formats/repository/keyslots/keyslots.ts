@@ -99,7 +99,8 @@ export async function addSlot(
 
 /**
  * Removes a slot after `proof` has opened another one. Rejects with `key_last` for the last slot, `key_wrong` when `proof`
- * opens no other slot, `unsupported` on an append-only target; nothing is removed then.
+ * opens no other slot, `unsupported` on an append-only target, `repository_locked` beside another maintainer; nothing is
+ * removed then. Alone with the maintenance lease, because two who each remove the slot that the other has proven would leave none.
  */
 export async function removeSlot(
   repository: Repository,
@@ -112,6 +113,7 @@ export async function removeSlot(
     throw new HoldfastError("unsupported", `Target ${repository.name} is append-only: a key slot there cannot be removed`, {
       hint: "Remove it from a machine that may delete.",
     });
+  await using maintenance = await acquireMaintenance(repository, { signal });
   const ids = await slotIds(repository, signal);
   if (!ids.includes(id))
     throw new HoldfastError("name_unknown", `There is no key slot ${id} on target ${repository.name}`, {
@@ -124,6 +126,7 @@ export async function removeSlot(
     });
   for (const other of others) {
     if (!(await opens(repository, other, proof, signal))) continue;
+    maintenance.assertHeld();
     await repository.target.delete(slotName(id), { signal });
     return;
   }
