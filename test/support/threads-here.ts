@@ -57,7 +57,7 @@ export class JobThread implements AsyncDisposable {
   async run(request: RepackRequest): Promise<RepackReply> {
     if (request.type === "setup") {
       const { target, random } = request.target as unknown as { readonly target: Target; readonly random: Randomness };
-      const { packBytes, codec, level } = request;
+      const { packBytes, codec, level, reseal } = request;
       this.#repacker = new Repacker({
         target,
         sealer: new Sealer(new KeySet(request.keys), random),
@@ -65,6 +65,7 @@ export class JobThread implements AsyncDisposable {
         packBytes,
         codec,
         level,
+        reseal,
       });
       return { packed: [] };
     }
