@@ -927,6 +927,8 @@ function enter(folder) {
   }
 }
 
+const LONGEST_PATH = 16_384;
+
 class Restore {
   constructor(store, destination, force) {
     Object.assign(this, { store, destination, force, files: 0, bytes: 0, failed: 0, inodes: new Map(), directories: [] });
@@ -960,6 +962,9 @@ class Restore {
       found ||= below.length === 0;
       const target = Buffer.concat([top.place, Buffer.from("/"), entry.name]);
       try {
+        // No backup goes deeper. Every level keeps its path: without a bound, mere depth would take all memory.
+        const isTooDeep = top.place.length > Buffer.byteLength(this.destination) + LONGEST_PATH;
+        if (isTooDeep) throw new Damaged(`its path has more than ${LONGEST_PATH} bytes`);
         if (isDirectory) this.makeDirectory(entry, target);
         else this.restoreEntry(entry, target);
         if (isDirectory) open.push(this.open(entry.tree, target, below));

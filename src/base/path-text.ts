@@ -1,3 +1,9 @@
+/**
+ * Longest path of a folder that is entered, four times what the system takes in one call. Every level of a walk keeps its
+ * path, so without a bound a folder that is nothing but deep would take memory by the square of its depth.
+ */
+export const LONGEST_PATH_BYTES = 16_384;
+
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Raw path bytes for people: UTF-8 where it is valid; other bytes and control characters as `\xNN`, and a backslash as `\\`. */

@@ -6,7 +6,7 @@
 import { constants, lstatSync } from "node:fs";
 import { errnoOf, HoldfastError } from "../../base/errors.ts";
 import { AT_FDCWD } from "../../posix/at.ts";
-import { pathText } from "../../base/path-text.ts";
+import { LONGEST_PATH_BYTES, pathText } from "../../base/path-text.ts";
 import { FIRST_TIME_NS, LAST_TIME_NS, type PosixStat } from "../../posix/stat.ts";
 import type { Entry, FilesWalkOptions, SourceProblem, WalkEvent, Xattr } from "../source.ts";
 import { holdsCacheTag, CACHE_TAG } from "./cache-tag.ts";
@@ -55,6 +55,8 @@ interface Frame extends Directory {
 
 /** Deeper than this, the outermost descriptors are closed and opened again on the way back. */
 const OPEN_DIRECTORIES = 128;
+/** Of a file system's names. */
+const LONGEST_NAME_BYTES = 255;
 const LEAVE: WalkEvent = Object.freeze({ step: "leave" });
 const DOT_DOT = Buffer.from("..");
 const NO_NAMES: readonly string[] = Object.freeze([]);
@@ -64,7 +66,8 @@ const NO_NAMES: readonly string[] = Object.freeze([]);
  * symlink below a configured path and never opens anything but directories and cache tags. Regular files come without
  * xattrs: whoever opens them reads those. What cannot be read goes to `onProblem`; what vanished is only counted.
  * Throws `source_unavailable` when no configured path exists and `source_too_small` below `minimumEntries`.
- * Memory is bounded by the names of the directories on the current path.
+ * Memory is bounded by the names of the directories on the current path, which has at most `LONGEST_PATH_BYTES`: a
+ * directory that might hold longer ones is a problem, and comes as an unreadable one.
  */
 export function* walkFiles(
   options: FilesWalkOptions,
@@ -248,6 +251,15 @@ class Walk {
       this.entries++;
       this.#checkTimes(path, stat);
       return { step: "enter", entry: entryOf(name, stat, this.#xattrs(parent, name, path)) };
+    }
+    if (path.length > LONGEST_PATH_BYTES - LONGEST_NAME_BYTES - 1) {
+      this.#hooks.onProblem({
+        path,
+        reason: "ENAMETOOLONG",
+        message: `${pathText(path)} is saved without its content: paths in it may have more than ${LONGEST_PATH_BYTES} bytes`,
+      });
+      if (!how.configured) this.entries++;
+      return { step: "enter", entry: entryOf(name, stat, this.#xattrs(parent, name, path), { unreadable: true }) };
     }
     let fd: number;
     try {

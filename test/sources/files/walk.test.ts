@@ -1,10 +1,11 @@
 // Long because a walk meets every kind of entry, and each is one short test.
 
 import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, closeSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, constants, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { describe, expect, test } from "vitest";
 import { HoldfastError } from "../../../src/base/errors.ts";
+import { LONGEST_PATH_BYTES } from "../../../src/base/path-text.ts";
 import { AT_FDCWD, mkdirAt, openAt } from "../../../src/posix/at.ts";
 import { posixSupport } from "../../../src/posix/libc.ts";
 import { statAt } from "../../../src/posix/stat.ts";
@@ -413,6 +414,31 @@ describe("a walk", () => {
       ?.meta.xattrs.find(({ name }) => Buffer.from(name).toString() === "system.posix_acl_default");
     if (!skipped.some(({ what }) => what.startsWith("system."))) expect(acl?.value).toEqual(SAMPLE_ACL);
     if (!skipped.some(({ what }) => what.startsWith("trusted."))) expect(names("/attributes/link")).toEqual(["trusted.holdfast"]);
+  });
+
+  test.runIf(posixSupport().available)("ends where paths are too long to come back, and says so", () => {
+    using tree = temporaryTree({ top: {}, z: "after it" });
+    try {
+      let fd = openAt(AT_FDCWD, Buffer.from(`${tree.path}/top`), constants.O_DIRECTORY);
+      for (let level = 0; level < 70; level++) {
+        const name = Buffer.from("d".repeat(255));
+        mkdirAt(fd, name, 0o755);
+        const next = openAt(fd, name, constants.O_DIRECTORY);
+        closeSync(fd);
+        fd = next;
+      }
+      closeSync(fd);
+      const { entries, problems } = walk({ paths: [tree.path] }, tree.path);
+      expect(problems.map(({ reason }) => reason)).toEqual(["ENAMETOOLONG"]);
+      const longest = Math.max(...[...entries.keys()].map((path) => path.length)) + tree.path.length;
+      expect(longest).toBeGreaterThan(LONGEST_PATH_BYTES - 512);
+      expect(longest).toBeLessThanOrEqual(LONGEST_PATH_BYTES + 1);
+      const deepest = [...entries.values()].filter(({ unreadable }) => unreadable === true);
+      expect(deepest).toHaveLength(1);
+      expect([...entries.keys()].at(-1)).toBe("/z");
+    } finally {
+      spawnSync("rm", ["-rf", `${tree.path}/top`]);
+    }
   });
 
   test.runIf(posixSupport().available)("goes 300 folders deep with few descriptors, and leaves none open", () => {

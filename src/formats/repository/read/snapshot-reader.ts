@@ -1,6 +1,6 @@
 import { isHexId } from "../../../base/ids.ts";
 import { HoldfastError } from "../../../base/errors.ts";
-import { components } from "../../../base/path-text.ts";
+import { components, LONGEST_PATH_BYTES, pathText } from "../../../base/path-text.ts";
 import type { ContentFeed, SnapshotEntry, SnapshotInfo } from "../../format.ts";
 import type { Repository } from "../repository.ts";
 import { ChunkReader } from "./chunk-reader.ts";
@@ -39,8 +39,12 @@ export class SnapshotReader {
     return found === undefined ? undefined : snapshotEntry(parentPath(names), found);
   }
 
-  /** The entries of a directory, sorted by raw name, a tree node at a time. */
+  /**
+   * The entries of a directory, sorted by raw name, a tree node at a time. Rejects with `object_malformed` below
+   * `LONGEST_PATH_BYTES`, where no backup goes.
+   */
   async *list(directory: SnapshotEntry, signal?: AbortSignal): AsyncGenerator<readonly SnapshotEntry[], void, undefined> {
+    if (directory.path.length > LONGEST_PATH_BYTES) throw tooDeep(directory.path);
     for await (const entries of this.#trees.entriesOf(treeOf(directory))) {
       signal?.throwIfAborted();
       yield entries.map((entry) => snapshotEntry(directory.path, entry));
@@ -61,6 +65,14 @@ export class SnapshotReader {
 
 /** A single file meets each of its frames in a short stretch. */
 const READ_CACHE_BYTES = 16 * 2 ** 20;
+
+function tooDeep(path: Uint8Array): HoldfastError {
+  return new HoldfastError(
+    "object_malformed",
+    `A directory has a path of more than ${LONGEST_PATH_BYTES} bytes: ${pathText(path.subarray(0, 60))}…`,
+    { hint: "No backup makes such a tree, so somebody with a key did. What lies above it can be restored." },
+  );
+}
 
 function rootOf(snapshot: Pick<SnapshotInfo, "root" | "id">): Uint8Array {
   if (isHexId(snapshot.root, 32)) return Buffer.from(snapshot.root, "hex");

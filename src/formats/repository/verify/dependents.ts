@@ -2,7 +2,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { throwIfAborted } from "../../../base/abort.ts";
 import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
 import type { SnapshotId } from "../../../base/ids.ts";
-import { pathText } from "../../../base/path-text.ts";
+import { LONGEST_PATH_BYTES, pathText } from "../../../base/path-text.ts";
 import type { SnapshotInfo } from "../../format.ts";
 import type { ChunkReader } from "../read/chunk-reader.ts";
 import { dataLength, decodeNode, TREE_ID_BYTES, type TreeEntry } from "../objects/tree-node.ts";
@@ -78,7 +78,11 @@ class DependentsWalk implements DependentsFound {
 
   async #entry(snapshot: SnapshotId, entry: TreeEntry, folder: Buffer): Promise<boolean> {
     if (entry.tree === undefined && entry.ids.length === 0) return true;
-    const path = Buffer.concat([folder, Buffer.from(folder.length > 1 ? "/" : ""), entry.name]);
+    // Deeper than any backup goes, the last path that can be named stands for what lies below.
+    const path =
+      folder.length > LONGEST_PATH_BYTES
+        ? folder
+        : Buffer.concat([folder, Buffer.from(folder.length > 1 ? "/" : ""), entry.name]);
     if (entry.tree !== undefined) return await this.#tree(snapshot, entry.tree, path);
     const ids = await this.#dataIds(snapshot, entry.ids, entry.depth, path);
     if (ids === undefined) return false;
