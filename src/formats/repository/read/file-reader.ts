@@ -6,6 +6,8 @@ import { storedLength, type FileContent, type TreeReader } from "./tree-reader.t
 
 /** Raw bytes fetched ahead of the reader: a few frames, so that a slow target's latency is hidden. */
 const AHEAD_BYTES = 8 * 2 ** 20;
+/** Chunks as small as a byte must not make the list of them large. */
+const AHEAD_CHUNKS = 1024;
 /** Holes come in pieces of this one buffer. */
 const ZEROS = new Uint8Array(256 * 1024);
 
@@ -72,7 +74,7 @@ async function* readData(
       const length = repository.index.findUsable(1, id)?.length ?? 0;
       ahead.push({ bytes, length });
       aheadBytes += length;
-      while (aheadBytes > AHEAD_BYTES) yield await take();
+      while (aheadBytes > AHEAD_BYTES || ahead.length >= AHEAD_CHUNKS) yield await take();
     }
   }
   while (ahead.length > 0) yield await take();

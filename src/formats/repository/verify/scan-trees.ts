@@ -299,8 +299,11 @@ class Scanner {
       const chunk = this.#options.view.index.find(2, ids, at)?.chunk;
       if (chunk === undefined) return undefined;
       const below = this.#outerLists.get(chunk);
-      const part = depth === 1 ? this.#listBytes.get(chunk) : below === undefined ? undefined : this.#listSum(below, depth - 1);
+      const part: number | undefined =
+        this.#listBytes.get(chunk) ?? (depth === 1 || below === undefined ? undefined : this.#listSum(below, depth - 1));
       if (part === undefined) return undefined;
+      // Each list is summed up once: lists that name each other over and over would take for ever.
+      this.#listBytes.set(chunk, part);
       sum += part;
     }
     return sum;
