@@ -3,6 +3,7 @@ import { pathText } from "../../base/path-text.ts";
 import { END_OF_TAR, tarHeader, tarPadding } from "../../codec/tar-header.ts";
 import type { SnapshotEntry, SnapshotInfo, Store } from "../../formats/format.ts";
 import { splitDevice } from "../../posix/stat.ts";
+import { linkKey } from "../restore/hard-links.ts";
 import { entryAt, walkSnapshot } from "./entries.ts";
 
 export interface DumpOptions {
@@ -90,12 +91,12 @@ class TarDump {
     yield tarPadding(entry.size);
   }
 
-  #firstName({ entry: { type, meta } }: SnapshotEntry, path: Uint8Array): Uint8Array | undefined {
-    if (type === "directory" || meta.links < 2) return undefined;
-    const key = `${meta.device}:${meta.inode}`;
+  #firstName(entry: SnapshotEntry, path: Uint8Array): Uint8Array | undefined {
+    const key = linkKey(entry);
+    if (key === undefined) return undefined;
     const known = this.#links.get(key);
     if (known === undefined) {
-      this.#links.set(key, { path, left: meta.links - 1 });
+      this.#links.set(key, { path, left: entry.entry.meta.links - 1 });
       return undefined;
     }
     if (--known.left === 0) this.#links.delete(key);

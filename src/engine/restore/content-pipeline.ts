@@ -33,6 +33,8 @@ export interface PipelineSetup {
   readonly mode: ThreadMode;
   /** Absolute path; it exists. */
   readonly destination: Uint8Array;
+  /** An open descriptor of it that outlives the pipeline; undefined: it is opened by its path. */
+  readonly top: number | undefined;
   /** Random text for the names of temporary files. */
   readonly token: string;
   readonly uid: number;
@@ -190,13 +192,14 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
   /** Tells the threads their work; the destination exists now. */
   #setUp(): void {
     this.#isSetUp = true;
-    const { mode, destination, token, uid, umask } = this.#setup;
+    const { mode, destination, top, token, uid, umask } = this.#setup;
     const { decoderModule, decoderSetup } = this.#feed;
     for (const [i, { worker }] of this.#lanes.entries())
       worker.postMessage({
         type: "setup",
         mode,
         destination,
+        top,
         decoderModule,
         decoderSetup,
         token: `${token}${i}`,

@@ -8,6 +8,7 @@ import type { RestoreRequest } from "./restore.ts";
 
 const OPEN_TOP = O_PATH | constants.O_DIRECTORY;
 const ROOT = Buffer.from("/");
+const DOT = Buffer.from(".");
 
 /** The absolute path of the folder that relative paths of a restore begin at. */
 export function destinationPath(request: Pick<RestoreRequest, "destination">): Buffer {
@@ -77,6 +78,11 @@ export function openDestination(path: Uint8Array): number | undefined {
       cause: error,
     });
   }
+}
+
+/** Another descriptor of the open destination, wherever its path leads by now. */
+export function openAgain(top: number): number {
+  return openAt(top, DOT, OPEN_TOP);
 }
 
 /** Opens the destination and makes it when it does not exist; `made` says so. `mode` is what it is made with. */

@@ -1,4 +1,4 @@
-import type { Entry } from "../../sources/source.ts";
+import type { SnapshotEntry } from "../../formats/format.ts";
 
 /** Another name of the file is under way. */
 export const WAIT: unique symbol = Symbol("wait");
@@ -28,8 +28,8 @@ export class HardLinks<Waiting> {
   readonly #groups = new Map<string, Group<Waiting>>();
 
   /** The path to link to; `WAIT` when another name is under way (`waiting` is kept); undefined: restore it by itself. */
-  claim(entry: Entry, path: string, waiting: Waiting): string | typeof WAIT | undefined {
-    const key = keyOf(entry);
+  claim(entry: SnapshotEntry, path: string, waiting: Waiting): string | typeof WAIT | undefined {
+    const key = linkKey(entry);
     if (key === undefined) return undefined;
     const group = this.#groups.get(key);
     if (group === undefined) {
@@ -47,8 +47,8 @@ export class HardLinks<Waiting> {
   }
 
   /** A name exists that was right before. */
-  kept(entry: Entry, path: string): readonly Waiting[] {
-    const key = keyOf(entry);
+  kept(entry: SnapshotEntry, path: string): readonly Waiting[] {
+    const key = linkKey(entry);
     if (key === undefined) return [];
     let group = this.#groups.get(key);
     if (group === undefined) this.#groups.set(key, (group = { first: undefined, underWay: undefined, waiting: [], seen: 0 }));
@@ -60,8 +60,8 @@ export class HardLinks<Waiting> {
   }
 
   /** The name that was restored by itself is there. */
-  restored(entry: Entry, path: string): LinkWork<Waiting> {
-    const key = keyOf(entry);
+  restored(entry: SnapshotEntry, path: string): LinkWork<Waiting> {
+    const key = linkKey(entry);
     const group = key === undefined ? undefined : this.#groups.get(key);
     if (key === undefined || group === undefined || group.underWay !== path) return { waiting: [], linkTo: undefined };
     group.underWay = undefined;
@@ -73,8 +73,8 @@ export class HardLinks<Waiting> {
   }
 
   /** The name that was restored by itself could not be: the next one takes its place. */
-  failed(entry: Entry, path: string, pathOf: (waiting: Waiting) => string): Waiting | undefined {
-    const key = keyOf(entry);
+  failed(entry: SnapshotEntry, path: string, pathOf: (waiting: Waiting) => string): Waiting | undefined {
+    const key = linkKey(entry);
     const group = key === undefined ? undefined : this.#groups.get(key);
     if (key === undefined || group === undefined || group.underWay !== path) return undefined;
     const next = group.waiting.shift();
@@ -83,11 +83,13 @@ export class HardLinks<Waiting> {
     return next;
   }
 
-  #forget(key: string, group: Group<Waiting>, entry: Entry): void {
-    if (group.seen >= entry.meta.links && group.waiting.length === 0 && group.underWay === undefined) this.#groups.delete(key);
+  #forget(key: string, group: Group<Waiting>, entry: SnapshotEntry): void {
+    if (group.seen >= entry.entry.meta.links && group.waiting.length === 0 && group.underWay === undefined)
+      this.#groups.delete(key);
   }
 }
 
-function keyOf({ type, meta }: Entry): string | undefined {
-  return type !== "directory" && meta.links > 1 ? `${meta.device}:${meta.inode}` : undefined;
+/** What equal entries have that are one file. Names whose recorded content differs are files of their own. */
+export function linkKey({ entry: { type, meta }, contentKey }: SnapshotEntry): string | undefined {
+  return type !== "directory" && meta.links > 1 ? `${meta.device}:${meta.inode}:${type}:${contentKey}` : undefined;
 }

@@ -47,6 +47,8 @@ export type ToThread =
       readonly type: "setup";
       readonly mode: ThreadMode;
       readonly destination: Uint8Array;
+      /** Descriptor of the destination, which all threads of a process share: opened by its path it might be another one. */
+      readonly top: number | undefined;
       readonly decoderModule: string;
       readonly decoderSetup: unknown;
       /** Begins the names of temporary files; unique to the thread. */

@@ -33,6 +33,7 @@ interface Handle {
 
 const EMPTY = new Uint8Array();
 const ELEVATING = 0o6000;
+const ACCESS_ACL = Buffer.from("system.posix_acl_access");
 
 /** Sets the metadata of a regular file that is open for writing. */
 export function setFileMetadata(fd: number, meta: RestoredMeta, current: CurrentMeta, lose: Lose): void {
@@ -86,7 +87,10 @@ export function currentXattrs(target: Uint8Array | number): readonly Xattr[] {
   }
 }
 
-/** Owner first, because it clears setuid and capabilities; times last, because attributes change nothing of them. */
+/**
+ * Owner first, because it clears setuid and capabilities. What may take away the right to enter a folder, its ACL and its
+ * mode, comes last: the rest of a folder is set through its own `.`.
+ */
 function apply(handle: Handle, meta: RestoredMeta, current: CurrentMeta, isLink: boolean, lose: Lose): void {
   let { mode } = meta;
   let chowned = false;
@@ -99,13 +103,18 @@ function apply(handle: Handle, meta: RestoredMeta, current: CurrentMeta, isLink:
     }
   }
   const changes = current.xattrs === undefined ? meta.xattrs : xattrChanges(current.xattrs, meta.xattrs);
-  for (const { name, value } of changes)
-    attempt(pathText(name), lose, () =>
+  const change = ({ name, value }: (typeof changes)[number]): void =>
+    void attempt(pathText(name), lose, () =>
       value === undefined ? removeXattr(handle.xattrTarget, name) : setXattr(handle.xattrTarget, name, value),
     );
+  let accessAcl: (typeof changes)[number] | undefined;
+  for (const each of changes)
+    if (ACCESS_ACL.equals(each.name)) accessAcl = each;
+    else change(each);
+  attempt("times", lose, () => handle.setTimes(meta.mtimeNs));
+  if (accessAcl !== undefined) change(accessAcl);
   // An ACL changes permission bits, and a change of owner may.
   if (!isLink && (mode !== current.mode || chowned || changes.length > 0)) attempt("mode", lose, () => handle.chmod(mode));
-  attempt("times", lose, () => handle.setTimes(meta.mtimeNs));
 }
 
 function attempt(what: string, lose: Lose, act: () => void): boolean {

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { errnoOf, HoldfastError } from "../../base/errors.ts";
 import { randomHex } from "../../base/random.ts";
 import { systemRandom } from "../../codec/system-random.ts";
-import { checkRequest, destinationPath, makeDestination, shownPath } from "./destination.ts";
+import { checkRequest, destinationPath, makeDestination, openAgain, shownPath } from "./destination.ts";
 import { Directories, splitPath } from "./directories.ts";
 import { ContentPipeline, type PipelineFile } from "./content-pipeline.ts";
 import { EntryMaker } from "./entry-maker.ts";
@@ -93,7 +93,7 @@ class Performer implements AsyncDisposable {
     this.#writer = new FileWriter(this.#directories, { token: `${token}m`, ...identity });
     this.#maker = new EntryMaker(this.#directories, this.#writer);
     this.#pipeline = new ContentPipeline(
-      { store: request.store, mode: "write", destination, token: `${token}t`, ...identity, signal },
+      { store: request.store, mode: "write", destination, top: top.fd, token: `${token}t`, ...identity, signal },
       {
         finished: (file) => this.#ended(file.action, file.inFolder, true),
         damaged: (file) => this.#slow.push(file),
@@ -175,7 +175,7 @@ class Performer implements AsyncDisposable {
     }
     folder.pending++;
     if (action.act === "keep") {
-      if (action.equal) this.#linkAll(action.path, this.#links.kept(action.entry.entry, action.path));
+      if (action.equal) this.#linkAll(action.path, this.#links.kept(action.entry, action.path));
       this.#report.kept(action.entry);
       this.#release(folder);
       return;
@@ -188,7 +188,7 @@ class Performer implements AsyncDisposable {
       this.#release(folder);
       return;
     }
-    const first = this.#links.claim(action.entry.entry, action.path, { action, folder });
+    const first = this.#links.claim(action.entry, action.path, { action, folder });
     if (first === WAIT) return;
     if (first === undefined) this.#make(action, folder);
     else this.#link(first, action, folder);
@@ -242,7 +242,7 @@ class Performer implements AsyncDisposable {
 
   /** An entry is done with, well or not; other names of it go on from here. */
   #ended(action: EntryAction, folder: Folder, good: boolean): void {
-    const { entry } = action.entry;
+    const { entry } = action;
     if (good) {
       this.#report.restored(action);
       if (action.act === "metadata") this.#linkAll(action.path, this.#links.kept(entry, action.path));
@@ -287,10 +287,10 @@ class Performer implements AsyncDisposable {
 
   async #settle(folder: Folder): Promise<void> {
     for (const path of folder.deletes) if (await this.#remove(path)) this.#report.count("deleted");
-    const { entry, settle } = folder.enter;
+    const { entry, settle, way } = folder.enter;
     if (entry === undefined || !(folder.path === "" ? this.#settlesTop : settle)) return;
     try {
-      this.#maker.settleFolder(folder.path, entry.entry, this.#lose(folder.path));
+      this.#maker.settleFolder(folder.path, entry.entry, (what, reason) => this.#report.loss(folder.path, what, reason, way));
     } catch (error) {
       this.#report.problem(folder.path, this.#error(error, folder.path));
     }
@@ -313,7 +313,7 @@ class Performer implements AsyncDisposable {
 
   /** Descriptors of their own: one must stay open for as long as a deletion takes, whatever else is opened meanwhile. */
   #cleaning(): Directories {
-    this.#cleaner ??= new Directories(makeDestination(destinationPath(this.#request), 0o700).fd);
+    this.#cleaner ??= new Directories(openAgain(this.#directories.open("")));
     return this.#cleaner;
   }
 

@@ -118,6 +118,7 @@ interface Frame {
   readonly exists: boolean;
   readonly replaces: boolean;
   readonly settle: boolean;
+  readonly way: boolean;
   readonly included: boolean;
   readonly batches: AsyncIterator<readonly SnapshotEntry[]>;
   batch: readonly SnapshotEntry[];
@@ -232,6 +233,7 @@ class Planner {
       exists,
       replaces: false,
       settle: !exists && entry !== undefined && origin !== "",
+      way: true,
       included: this.#include === undefined,
       batches: emptyIterator(),
       batch: child === undefined ? [] : [child],
@@ -339,6 +341,7 @@ class Planner {
       replaces: how.replaces ?? false,
       // Nobody knows the metadata of `/`; a destination that was there is the user's own.
       settle: origin !== "" && (!exists || (included && !how.way && !isTop)),
+      way: how.way,
       included,
       batches: this.#request.store.list(entry, this.#signal)[Symbol.asyncIterator](),
       batch: [],
@@ -402,8 +405,8 @@ class Planner {
     while (first > 0 && !(this.#stack[first - 1] as Frame).entered) first--;
     for (const frame of this.#stack.slice(first)) {
       frame.entered = true;
-      const { path, entry, exists, replaces, settle } = frame;
-      this.#out.push({ act: "enter", path, entry, exists, replaces, settle });
+      const { path, entry, exists, replaces, settle, way } = frame;
+      this.#out.push({ act: "enter", path, entry, exists, replaces, settle, way });
     }
   }
 

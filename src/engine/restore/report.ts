@@ -25,6 +25,7 @@ export class ReportBuilder {
   readonly #counts = { created: 0, replaced: 0, metadata: 0, kept: 0, deleted: 0, directories: 0, files: 0, verifiedFiles: 0 };
   #problemCount = 0;
   #lossCount = 0;
+  #isExact = true;
   #bytes = 0;
   #phase = "planning";
   #done = { files: 0, bytes: 0 };
@@ -65,8 +66,10 @@ export class ReportBuilder {
     this.#problemCount++;
   }
 
-  loss(path: string, what: string, reason: string): void {
+  /** `onTheWay`: of a folder that only leads to what is restored. */
+  loss(path: string, what: string, reason: string, onTheWay = false): void {
     this.#lossCount++;
+    if (!onTheWay) this.#isExact = false;
     if (this.#losses.length < MAX_LISTED) this.#losses.push({ path: shownPath(this.#request, path), what, reason });
   }
 
@@ -101,7 +104,7 @@ export class ReportBuilder {
 
   finish(): RestoreReport {
     return {
-      status: this.#problemCount > 0 ? "partial" : "success",
+      status: this.#problemCount > 0 || !this.#isExact ? "partial" : "success",
       ...this.#counts,
       bytes: this.#bytes,
       problems: this.#problems,

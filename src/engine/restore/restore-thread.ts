@@ -3,7 +3,7 @@ import { asHoldfastError, HoldfastError, type ErrorWire } from "../../base/error
 import { pathText } from "../../base/path-text.ts";
 import type { ContentDecoder } from "../../formats/format.ts";
 import type { Extent, Xattr } from "../../sources/source.ts";
-import { openDestination } from "./destination.ts";
+import { openAgain, openDestination } from "./destination.ts";
 import { Directories, joinPath, rawBytes } from "./directories.ts";
 import { ComparingFile } from "./file-compare.ts";
 import { entryError, fatalError, FileWriter, type FileTask, type WritingFile } from "./file-writer.ts";
@@ -117,7 +117,7 @@ async function setup(message: Extract<ToThread, { type: "setup" }>): Promise<voi
   ({ mode } = message);
   destination = Buffer.from(message.destination);
   if (mode !== "check") {
-    const top = openDestination(destination);
+    const top = message.top === undefined ? openDestination(destination) : openAgain(message.top);
     if (top === undefined) throw new HoldfastError("restore_failed", `The folder ${pathText(destination)} vanished`);
     directories = new Directories(top);
     sink = mode === "write" ? new WriteSink(new FileWriter(directories, message)) : new CompareSink(directories);

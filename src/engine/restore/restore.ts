@@ -59,6 +59,8 @@ export interface EnterAction {
   readonly replaces: boolean;
   /** Its metadata is restored at the end. */
   readonly settle: boolean;
+  /** It only leads to what is restored. */
+  readonly way: boolean;
 }
 
 /** Anything but a folder. `metadata`: its content is right already. */
@@ -92,7 +94,10 @@ export interface RestoreLoss {
 }
 
 export interface RestoreReport {
-  /** `partial` when anything was not restored, or verification found a difference; losses of metadata do not count. */
+  /**
+   * `partial` when anything was not restored, lost metadata, or was found to differ. Folders that only lead to what is
+   * restored do not count: a user's own files lie below folders of root.
+   */
   readonly status: "success" | "partial";
   readonly created: number;
   readonly replaced: number;

@@ -81,11 +81,7 @@ export async function runRestore(session: Session, options: RunRestoreOptions): 
       );
     if (report.problemCount > report.problems.length)
       context.onMessage("error", `and ${report.problemCount - report.problems.length} more problems`);
-    if (report.lossCount > 0)
-      context.onMessage(
-        "warn",
-        `${report.lossCount} properties could not be set, the first: ${report.losses[0]?.what} of ${report.losses[0]?.path} (${report.losses[0]?.reason})`,
-      );
+    if (report.lossCount > 0) context.onMessage("warn", lossText(report));
     const scope = pathText(request.path);
     return {
       status: report.status,
@@ -158,6 +154,15 @@ function requestFor(session: Session, store: Store, snapshot: SnapshotInfo, opti
     roots: rootsOf(session, snapshot),
     protect: protect.map((path) => Buffer.from(path)),
   };
+}
+
+/** How many properties were lost, by what they are; an example, and where all are. */
+function lossText({ losses, lossCount }: RestoreReport): string {
+  const counts = new Map<string, number>();
+  for (const { what, reason } of losses) counts.set(`${what} (${reason})`, (counts.get(`${what} (${reason})`) ?? 0) + 1);
+  const kinds = [...counts].sort(([, a], [, b]) => b - a).map(([kind, count]) => `${count} × ${kind}`);
+  const rest = lossCount > losses.length ? `, and ${lossCount - losses.length} more` : "";
+  return `${lossCount} properties could not be set: ${kinds.slice(0, 12).join(", ")}${rest}; the first of ${losses[0]?.path}. --json lists them`;
 }
 
 /** The paths a files snapshot was taken of: as it says itself, or as the configuration does. */

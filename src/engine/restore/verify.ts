@@ -81,7 +81,7 @@ async function throughThreads(request: RestoreRequest, mode: ThreadMode, signal:
     bytes: (count) => report.wrote(count),
   };
   await using pipeline = new ContentPipeline<CheckedFile>(
-    { store: request.store, mode, destination: destinationPath(request), token: "", uid: 0, umask: 0, signal },
+    { store: request.store, mode, destination: destinationPath(request), top: undefined, token: "", uid: 0, umask: 0, signal },
     events,
   );
   let round: CheckedFile[] = [];

@@ -9,6 +9,7 @@ import {
   renameSync,
   statSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { randomBytes } from "node:crypto";
@@ -18,6 +19,7 @@ import { describe, expect, it } from "vitest";
 import type { ErrorWire } from "../../../src/base/errors.ts";
 import type { RestoreReport } from "../../../src/engine/restore/restore.ts";
 import type { Store } from "../../../src/formats/format.ts";
+import { setXattr } from "../../../src/posix/xattr.ts";
 import { compareTrees } from "../../support/compare-trees.ts";
 import { writeOddities } from "../../support/oddities.ts";
 import { hardLink, temporaryTree, writeTree } from "../../support/tree-literal.ts";
@@ -63,6 +65,26 @@ describe("an attacker in the destination", () => {
     expect(statSync(outside.path).mode & 0o777).toBe(0o700);
     expect(readFileSync(join(made.out, "e"), "utf8")).toBe("fine");
     expect(leftOvers(made.out)).toEqual([]);
+  });
+
+  it("who swaps the destination itself gains nothing: everything goes where the restore began", async () => {
+    await using made = await fixture((source) => writeTree(source, { f: "secret", d: { g: "more" } }));
+    using outside = temporaryTree({ f: "untouched", extra: "stays", d: { extra: "stays" } });
+    writeTree(made.out, { extra: "goes" });
+    const store = interrupted(made.store, () => {
+      renameSync(made.out, `${made.out}-moved`);
+      symlinkSync(outside.path, made.out);
+    });
+    try {
+      const report = await restore(made, { store, overwrite: "always", delete: true });
+      expect(report).toMatchObject({ status: "success", deleted: 1 });
+      expect(pathsOf(outside.path)).toEqual(["d", "d/extra", "extra", "f"]);
+      expect(readFileSync(join(outside.path, "f"), "utf8")).toBe("untouched");
+      expect(pathsOf(`${made.out}-moved`)).toEqual(["d", "d/g", "f"]);
+    } finally {
+      unlinkSync(made.out);
+      renameSync(`${made.out}-moved`, made.out);
+    }
   });
 
   it("who waits with symlinks and hard links in the places of files gains nothing", async () => {
@@ -159,6 +181,22 @@ describe.skipIf(!canMount)("a file system at its limits", () => {
     const error = runChild(made, { wrap: mounted(made, "size=5m") });
     expect(error).toMatchObject({ code: "restore_failed", message: expect.stringContaining("ENOSPC") });
     expect(error.hint).toContain("Free space");
+  });
+
+  it("that keeps no attributes gets the rest, and what it lost is named", async () => {
+    await using made = await fixture((source) => {
+      writeTree(source, { f: "content" });
+      setXattr(Buffer.from(join(source, "f")), Buffer.from("user.note"), Buffer.from("value"));
+    });
+    const wrap = mounted(made, "mode=755").map((word) =>
+      word.replace("mount -t tmpfs -o mode=755 tmpfs", "mount -t ramfs ramfs"),
+    );
+    expect(runChild(made, { wrap })).toMatchObject({
+      status: "partial",
+      files: 1,
+      problemCount: 0,
+      losses: [{ path: join(made.out, "f"), what: "user.note", reason: expect.stringMatching(/^E(OP)?NOTSUP/) }],
+    });
   });
 
   it("that may not be written ends the restore", async () => {
