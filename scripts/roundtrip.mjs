@@ -1,5 +1,5 @@
-// A folder there and back: `node scripts/roundtrip.mjs [FOLDER…] [--oddities] [--work DIR] [--keep]`. Backs up twice, verifies every byte, restores
-// into an empty folder with the engine and with recover.mjs, and compares both with the original: bytes, types, modes,
+// A folder there and back: `node scripts/roundtrip.mjs [FOLDER…] [--oddities] [--full] [--work DIR] [--keep]`: `--full` adds
+// sparse files of 10 GiB and 1 TiB and a folder of 100,000 entries to the oddities. Backs up twice, verifies every byte, restores into an empty folder with the engine and with recover.mjs, and compares both with the original: bytes, types, modes,
 // owners, nanosecond times, attributes, ACLs, hard links, holes. Prints seconds and differences; exits with 1 when there are any.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -18,16 +18,21 @@ const RECOVER = new URL("../recover.mjs", import.meta.url).pathname;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { oddities: { type: "boolean", default: false }, work: { type: "string" }, keep: { type: "boolean", default: false } },
+  options: {
+    oddities: { type: "boolean", default: false },
+    full: { type: "boolean", default: false },
+    work: { type: "string" },
+    keep: { type: "boolean", default: false },
+  },
 });
 
 const work = mkdtempSync(join(resolve(values.work ?? tmpdir()), "holdfast-roundtrip-"));
 const folders = positionals.map((folder) => resolve(folder));
 if (folders.length === 0 && existsSync(LINUX_SOURCE)) folders.push(LINUX_SOURCE);
-if (values.oddities || folders.length === 0) {
+if (values.oddities || values.full || folders.length === 0) {
   const oddities = join(work, "oddities");
   mkdirSync(oddities);
-  const { skipped } = writeOddities(oddities);
+  const { skipped } = writeOddities(oddities, values.full ? { huge: true, crowd: 100_000 } : {});
   for (const { what, reason } of skipped) console.log(`This machine refuses: ${what} (${reason})`);
   folders.push(oddities);
 }

@@ -14,9 +14,17 @@ import {
   writeSync,
 } from "node:fs";
 import { errnoOf } from "../../src/base/errors.ts";
+import { pathText } from "../../src/base/path-text.ts";
 import { AT_FDCWD, mkdirAt, mknodAt, openAt, setTimesAt, setTimesFd, symlinkAt } from "../../src/posix/at.ts";
 import { makeDevice } from "../../src/posix/stat.ts";
 import { setXattr } from "../../src/posix/xattr.ts";
+
+export interface OdditiesOptions {
+  /** Also sparse files of 10 GiB and 1 TiB, for readers that know holes. */
+  readonly huge?: boolean;
+  /** Entries of a crowded folder; none by default, 100,000 in full. */
+  readonly crowd?: number;
+}
 
 export interface Oddities {
   /** What this machine, user or file system refused, by name and errno. */
@@ -46,7 +54,7 @@ export const ODD_NAMES: readonly string[] = [
   "case",
 ];
 
-const REFUSALS = new Set(["EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EILSEQ"]);
+const REFUSALS = new Set(["EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EILSEQ", "EFBIG", "ENOSPC"]);
 const RW_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const S = 1_000_000_000n;
 
@@ -54,7 +62,7 @@ const S = 1_000_000_000n;
  * Fills an existing folder. Names and contents are the same every time; whatever is refused is listed, and everything
  * else is there. As root it includes devices, owners, trusted and security attributes.
  */
-export function writeOddities(root: string): Oddities {
+export function writeOddities(root: string, options: OdditiesOptions = {}): Oddities {
   const base = Buffer.from(root);
   const skipped: { what: string; reason: string }[] = [];
   const attempt = (what: string, act: () => void): void => {
@@ -74,12 +82,13 @@ export function writeOddities(root: string): Oddities {
   folder("deep");
   attempt("path over 4,096 bytes", () => writeDeep(at("deep")));
   writeLinks(at, attempt);
-  writeSparse(at);
+  writeSparse(at, attempt, options.huge === true);
   writeAttributes(at, attempt);
   writeSpecials(at, attempt);
   writeModes(at, attempt);
   writeOwners(at, attempt);
   writeTimes(at, attempt);
+  if (options.crowd !== undefined) writeCrowd(at, options.crowd);
   return { skipped };
 }
 
@@ -125,7 +134,12 @@ function writeLinks(at: At, attempt: Attempt): void {
   symlinkSync("x/".repeat(2000), at("links/long"));
 }
 
-function writeSparse(at: At): void {
+function writeCrowd(at: At, count: number): void {
+  mkdirSync(at("crowd"));
+  for (let i = 0; i < count; i++) writeFileSync(at(`crowd/${i}`), i % 10 === 0 ? String(i) : "");
+}
+
+function writeSparse(at: At, attempt: Attempt, huge: boolean): void {
   mkdirSync(at("sparse"));
   const sparse = (name: string, size: number, data: readonly (readonly [number, string])[]): void => {
     const fd = openSync(at(`sparse/${name}`), "w");
@@ -142,6 +156,18 @@ function writeSparse(at: At): void {
   sparse("only-hole", 8 * 2 ** 20, []);
   sparse("starts-with-hole", 2 ** 20, [[2 ** 19, "half way"]]);
   sparse("ends-with-hole", 2 ** 20, [[0, "only the start"]]);
+  if (huge)
+    for (const [name, size] of [
+      ["10-gibibytes", 10 * gib],
+      ["tebibyte", 1024 * gib],
+    ] as const)
+      attempt(name, () =>
+        sparse(name, size, [
+          [0, "first"],
+          [size / 2 + 5, "middle"],
+          [size - 4, "last"],
+        ]),
+      );
   // Zeros that are stored, not a hole.
   writeFileSync(at("sparse/zeros"), Buffer.alloc(256 * 1024));
   writeFileSync(at("sparse/empty"), "");
@@ -181,6 +207,7 @@ function writeAttributes(at: At, attempt: Attempt): void {
   mkdirSync(at("attributes/folder"));
   set("folder", "user.kind", Buffer.from("folder"));
   set("folder", "system.posix_acl_default", SAMPLE_ACL);
+  set("folder", "system.posix_acl_access", SAMPLE_ACL);
   symlinkSync("file", at("attributes/link"));
   set("link", "trusted.holdfast", Buffer.from("on the link itself"));
   writeFileSync(at("attributes/acl"), "with an ACL");
@@ -213,7 +240,7 @@ function writeModes(at: At, attempt: Attempt): void {
     writeFileSync(path, "mode");
     attempt(`mode ${mode.toString(8)}`, () => chmodSync(path, mode));
   }
-  for (const mode of [0o1777, 0o2775, 0o700, 0o555]) {
+  for (const mode of [0o1777, 0o2775, 0o700, 0o555, 0o000]) {
     const path = at(`modes/folder-${mode.toString(8).padStart(4, "0")}`);
     mkdirSync(path);
     writeFileSync(Buffer.concat([path, Buffer.from("/inside")]), "inside");
@@ -249,6 +276,7 @@ export const ODD_TIMES: readonly (readonly [name: string, mtimeNs: bigint])[] = 
   ["now-ish", 1_700_000_000n * S + 999_999_999n],
   ["2038-edge", 2_147_483_648n * S + 1n],
   ["2100", 4_102_444_800n * S + 987_654_321n],
+  ["2261", 9_190_000_000n * S + 999_999_999n],
 ];
 
 function writeTimes(at: At, attempt: Attempt): void {
@@ -262,4 +290,65 @@ function writeTimes(at: At, attempt: Attempt): void {
   mkdirSync(at("times/folder"));
   setTimesAt(AT_FDCWD, at("times/folder"), undefined, 1_000_000_000n * S + 42n);
   setTimesAt(AT_FDCWD, at("times"), undefined, 1_234_567_890n * S + 98_765n);
+}
+
+/** Each oddity by its name: the paths that have it, as beginnings, latin1. The first that fits a path is meant. */
+export const ODDITIES: readonly (readonly [name: string, paths: readonly string[]])[] = [
+  ["names of 255 bytes", [`/names/${"n".repeat(255)}`, `/names/${"\xe9".repeat(255)}`]],
+  ["names in two cases and two Unicode forms", ["/names/Case", "/names/case", "/names/\xc3\xa9", "/names/e\xcc\x81"]],
+  ["names that are not UTF-8, with newlines and controls", ["/names"]],
+  ["paths over 4,096 bytes", ["/deep"]],
+  ["dangling symlinks", ["/links/dangling", "/links/b/dangling-too"]],
+  [
+    "absolute, looping and long symlinks",
+    ["/links/absolute", "/links/loop-", "/links/self", "/links/slash", "/links/up", "/links/raw", "/links/long"],
+  ],
+  ["hard links across folders", ["/links"]],
+  ["sparse files of 10 GiB and 1 TiB", ["/sparse/10-gibibytes", "/sparse/tebibyte"]],
+  ["sparse files", ["/sparse"]],
+  ["attributes of symlinks", ["/attributes/link"]],
+  ["POSIX ACLs, default ones too", ["/attributes/acl", "/attributes/folder"]],
+  ["capabilities", ["/attributes/capability"]],
+  ["extended attributes, empty values", ["/attributes"]],
+  ["FIFOs", ["/special/fifo"]],
+  ["sockets", ["/special/socket"]],
+  ["devices", ["/special/null", "/special/disk", "/special/big-numbers"]],
+  ["empty folders", ["/special"]],
+  ["unreadable files", ["/modes/file-0000", "/modes/file-0200", "/modes/file-0111"]],
+  ["unreadable folders", ["/modes/folder-0000"]],
+  [
+    "setuid, setgid and sticky",
+    ["/modes/file-4755", "/modes/file-2755", "/modes/file-6711", "/modes/folder-1777", "/modes/folder-2775", "/owners/setuid"],
+  ],
+  ["modes", ["/modes"]],
+  ["owners that nobody is", ["/owners"]],
+  ["times before 1970 and after 2038, nanoseconds", ["/times"]],
+  ["a crowded folder", ["/crowd"]],
+];
+
+/** What `compareTrees` found, by oddity: nothing for those that came back as they were. Differences of no oddity are under "". */
+export function byOddity(differences: readonly string[]): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const difference of differences) {
+    const oddity = ODDITIES.find(([, paths]) =>
+      paths.some((path) => difference.startsWith(pathText(Buffer.from(path, "latin1")))),
+    );
+    const name = oddity?.[0] ?? "";
+    found.set(name, [...(found.get(name) ?? []), difference]);
+  }
+  return found;
+}
+
+/** A table of every oddity and what became of it under each heading. */
+export function oddityTable(outcomes: Readonly<Record<string, readonly string[]>>): string {
+  const columns = Object.entries(outcomes).map(([heading, differences]) => [heading, byOddity(differences)] as const);
+  const short = (line: string): string => (line.length <= 60 ? line : `…${line.slice(-59)}`);
+  const cell = (found: readonly string[] = []): string =>
+    found.length === 0 ? "equal" : `${found.length} differ: ${short(found[0] as string)}`;
+  return [
+    ["oddity", ...columns.map(([heading]) => heading)],
+    ...ODDITIES.map(([name]) => [name, ...columns.map(([, found]) => cell(found.get(name)))]),
+  ]
+    .map((row) => row.join(" | "))
+    .join("\n");
 }
