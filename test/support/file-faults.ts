@@ -65,11 +65,6 @@ function numberOf(fault: FileFault, call: FileCall): number {
   }
 }
 
-function kill(): never {
-  process.kill(process.pid, "SIGKILL");
-  throw new Error("killed");
-}
-
 /** Performs a call as the fault wants it. `lose` does what a failing device does beside failing. */
 function meet<Result>(
   call: FileCall,
@@ -87,8 +82,13 @@ function meet<Result>(
   note(FIRED);
   if ("short" in fault.how) return (special.short ?? perform)();
   if ("kill" in fault.how) {
-    if (fault.how.kill === "after") perform();
-    kill();
+    try {
+      if (fault.how.kill === "after") perform();
+    } finally {
+      // Also when the call itself failed, as making a folder does that is there.
+      process.kill(process.pid, "SIGKILL");
+    }
+    throw new Error("a killed process went on");
   }
   special.lose?.();
   throw Object.assign(new Error(`${fault.how.errno}: injected ${call}`), { code: fault.how.errno, syscall: call });
