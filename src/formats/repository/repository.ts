@@ -361,11 +361,11 @@ export class Repository implements AsyncDisposable {
       try {
         record = decodeCondemned(await this.readObject("condemned", id, signal));
       } catch (error) {
-          // A tombstone whose time was over; where listings lag, it is shown for a while yet.
-          if (error instanceof HoldfastError && error.code === "target_missing_object") return;
-          if (onDamaged === undefined || !(error instanceof HoldfastError) || !error.code.startsWith("object_")) throw error;
-          onDamaged(id, error);
-          return;
+        // A tombstone whose time was over; where listings lag, it is shown for a while yet.
+        if (error instanceof HoldfastError && error.code === "target_missing_object") return;
+        if (onDamaged === undefined || !(error instanceof HoldfastError) || !error.code.startsWith("object_")) throw error;
+        onDamaged(id, error);
+        return;
       }
       this.#loadedCondemned.set(id, { ...record, id, objectTimeMs: modifiedMs });
       for (const pack of record.packs)
