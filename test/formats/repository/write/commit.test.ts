@@ -1,3 +1,5 @@
+import { utimesSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { HoldfastError } from "../../../../src/base/errors.ts";
@@ -65,6 +67,9 @@ test("unchanged files are not read, and keep their chunks", async () => {
 
 test("what was just written is racy: it is read again, and stores nothing", async () => {
   using source = temporaryTree({ a: noise(300_000, 1) });
+  // An hour ahead: just written at any time that this test takes.
+  const ahead = Date.now() / 1000 + 3600;
+  utimesSync(join(source.path, "a"), ahead, ahead);
   const target = new MemoryTarget();
   await using store = await createStore(target);
   const first = await backUp(store, [source.path]);
