@@ -55,8 +55,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         options.listener?.(event);
       },
     });
-  const sessions = stack.use(new Sessions(sessionFor(options)));
+  let current: DaemonConfig = options;
   const { clock, random, toolVersion } = options.surroundings;
+  const sessions = stack.use(new Sessions(clock, () => sessionFor(current)));
   const scheduler = new Scheduler({
     clock,
     random,
@@ -87,9 +88,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     new Reloader({
       ...options,
       clock,
-      current: () => sessions.current.config,
+      current: () => current.config,
       onReload: (next) => {
-        sessions.replace(sessionFor(next));
+        current = next;
+        sessions.forget();
         // What is no longer declared stops at once; what is new waits for its plan.
         scheduler.reconcile(next.config, { actions: [] });
         changed.abort();
@@ -100,12 +102,12 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   try {
     while (!signal.aborted) {
       changed = new AbortController();
-      await sessions.use((session) => reconcile(session, scheduler, log, signal, () => session === sessions.current));
+      await sessions.use((session) => reconcile(session, scheduler, log, signal, () => session.config === current.config));
       await clock.sleep(RECONCILE_MS, AbortSignal.any([signal, changed.signal])).catch(() => undefined);
     }
   } finally {
     reloader[Symbol.dispose]();
-    const { shutdownGraceMs } = sessions.current.config.daemon;
+    const { shutdownGraceMs } = current.config.daemon;
     log.info("stopping", { grace: formatDuration(shutdownGraceMs) });
     const stopped = scheduler.stop(shutdownGraceMs);
     const hurry = (): void => void scheduler.stop(0);

@@ -1,52 +1,58 @@
+import type { Clock } from "../base/clock.ts";
 import type { Session } from "../engine/session.ts";
 
-/** The configuration in force, and those before it with which runs still go on. Disposing closes all of them. */
+/** A session older than this gets no new users: what others did to its targets meanwhile would go unnoticed. */
+const FRESH_MS = 60 * 60_000;
+
+interface Shared {
+  readonly session: Session;
+  /** On the monotonic clock. */
+  readonly madeAt: number;
+  users: number;
+}
+
+/**
+ * The open sessions of a daemon. What runs at the same time shares one, and so its indexes; it is closed when the last
+ * user has ended, so that an idle daemon holds neither memory nor targets, and a new key epoch, another repository or a
+ * mounted disk is seen by whatever comes next. Disposing closes all.
+ */
 export class Sessions implements AsyncDisposable {
-  #current: Session;
-  readonly #users = new Map<Session, number>();
-  readonly #closing = new Set<Promise<void>>();
+  readonly #clock: Clock;
+  readonly #make: () => Session;
+  #shared: Shared | undefined;
+  readonly #open = new Set<Session>();
 
-  constructor(first: Session) {
-    this.#current = first;
+  constructor(clock: Clock, make: () => Session) {
+    this.#clock = clock;
+    this.#make = make;
   }
 
-  get current(): Session {
-    return this.#current;
+  /** The next user gets a session made anew. Who uses one goes on with it. */
+  forget(): void {
+    this.#shared = undefined;
   }
 
-  /** Puts another in force. The one before is closed when the last run that uses it has ended. */
-  replace(next: Session): void {
-    const before = this.#current;
-    this.#current = next;
-    if (!this.#users.has(before)) this.#close(before);
-  }
-
-  /** Works with the one in force now, which stays open meanwhile. */
+  /** Works with a session of the configuration in force now, which stays open meanwhile. */
   async use<T>(work: (session: Session) => Promise<T>): Promise<T> {
-    const session = this.#current;
-    this.#users.set(session, (this.#users.get(session) ?? 0) + 1);
+    const now = this.#clock.monotonic();
+    if (this.#shared === undefined || now - this.#shared.madeAt > FRESH_MS)
+      this.#shared = { session: this.#make(), madeAt: now, users: 0 };
+    const shared = this.#shared;
+    shared.users++;
+    this.#open.add(shared.session);
     try {
-      return await work(session);
+      return await work(shared.session);
     } finally {
-      const left = (this.#users.get(session) ?? 1) - 1;
-      if (left > 0) this.#users.set(session, left);
-      else {
-        this.#users.delete(session);
-        if (session !== this.#current) this.#close(session);
+      if (--shared.users === 0) {
+        if (this.#shared === shared) this.#shared = undefined;
+        if (this.#open.delete(shared.session)) await shared.session[Symbol.asyncDispose]();
       }
     }
   }
 
-  #close(session: Session): void {
-    const closing = session[Symbol.asyncDispose]()
-      // Its targets are not needed any more; what fails in closing them concerns nobody.
-      .catch(() => undefined)
-      .finally(() => this.#closing.delete(closing));
-    this.#closing.add(closing);
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#closing, ...[...this.#users.keys()].map((session) => session[Symbol.asyncDispose]())]);
-    if (!this.#users.has(this.#current)) await this.#current[Symbol.asyncDispose]();
+    const open = [...this.#open];
+    this.#open.clear();
+    await Promise.all(open.map((session) => session[Symbol.asyncDispose]()));
   }
 }

@@ -4,8 +4,10 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { systemRandom } from "../../src/codec/system-random.ts";
 import { runDaemon, type DaemonOptions } from "../../src/daemon/daemon.ts";
-import type { DaemonReading } from "../../src/daemon/reloader.ts";
+import type { DaemonConfig, DaemonReading } from "../../src/daemon/reloader.ts";
 import { readConfigFile } from "../../src/engine/config-file.ts";
+import { Session } from "../../src/engine/session.ts";
+import type { RepositoryStore } from "../../src/formats/repository/repository-format.ts";
 import { openState, type State } from "../../src/state/state.ts";
 import { createSystemClock } from "../../src/state/system-clock.ts";
 import type { Log } from "../../src/telemetry/log.ts";
@@ -27,6 +29,8 @@ interface Running extends AsyncDisposable {
   edit(config: Edited | string): void;
   /** As SIGHUP does. */
   hangUp(): void;
+  /** Another process on the same configuration. */
+  session(): Session;
 }
 
 const NOW = "schedule: { every: 1h }";
@@ -82,9 +86,11 @@ function running(config: Edited): Running {
   const state = openState(join(folder.path, "state"));
   const stop = new AbortController();
   let hangUp = (): void => undefined;
+  let begun: DaemonConfig | undefined;
   const ended = (async () => {
     const { valid, watched, problems } = await read();
     if (valid === undefined) throw new Error(`the configuration is not valid: ${JSON.stringify(problems)}`);
+    begun = valid;
     const options: DaemonOptions = {
       ...valid,
       watched,
@@ -117,6 +123,10 @@ function running(config: Edited): Running {
       renameSync(`${path}.new`, path);
     },
     hangUp: () => hangUp(),
+    session: () => {
+      if (begun === undefined) throw new Error("it has not started");
+      return new Session(begun.config, state, { ...begun.surroundings, listener: () => undefined });
+    },
     [Symbol.asyncDispose]: async () => {
       stop.abort();
       await ended;
@@ -210,4 +220,25 @@ test("asked to read it, it says that nothing has changed, or takes it over at on
   daemon.edit(text({ jobs: { one: NOW } }).replace("./state", "./elsewhere"));
   await daemon.says("daemon.stateDir takes effect when the daemon is started again");
   expect(backups(daemon, "one")).toBe(1);
+});
+
+test("an epoch that another process begins is used by the next run", async () => {
+  await using daemon = running({ jobs: { one: NOW } });
+  await daemon.says("run ended: success");
+  await using beside = daemon.session();
+  const store = await beside.store("disk");
+  await store.keySlots?.newEpoch();
+  daemon.edit({ jobs: { one: NOW, two: NOW } });
+  await daemon.says("backup of two started");
+  await daemon.says(
+    "run ended: success",
+    daemon.lines.findIndex((line) => line.includes("of two started")),
+  );
+  await beside.close("disk");
+  const { repository } = (await beside.store("disk")) as RepositoryStore;
+  const epochs: number[] = [];
+  for (const { id } of await repository.listObjects("snapshots"))
+    epochs.push((await repository.readSealed("snapshots", id)).epoch);
+  expect(epochs.sort()).toEqual([1, 2]);
+  expect(daemon.lines.filter((line) => line.startsWith("error"))).toEqual([]);
 });
