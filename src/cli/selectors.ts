@@ -14,6 +14,9 @@ export interface When {
   readonly timezone: string;
 }
 
+/** A Date reaches this far from 1970, to either side. */
+const MAX_DATE_MS = 8.64e15;
+
 /** `3f2a` → a selector; narrowed by flags. */
 export function parseSelector(text: string, flags: NarrowFlags, when: When): SnapshotSelector {
   const { job, source, host, target } = flags;
@@ -55,7 +58,8 @@ export function snapshotPath(text: string): Buffer {
 export function parseTime(text: string, when: When): number {
   const trimmed = text.trim();
   const ago = parseDuration(trimmed);
-  if (ago !== undefined) return when.nowMs - ago;
+  // Beyond what a date can say, every message about it would fail.
+  if (ago !== undefined && when.nowMs - ago >= -MAX_DATE_MS) return when.nowMs - ago;
   const wall = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?$/.exec(trimmed);
   if (wall !== null) {
     const [year, month, day, hour, minute, second] = wall.slice(1).map((part) => Number(part ?? 0)) as [
