@@ -406,7 +406,7 @@ function openObject(keys, kind, bytes, paddedTo = bytes.length) {
   const rawLength = header.readBigUInt64LE(12);
   check(rawLength <= 2n ** 28n, "is larger than the format allows");
   const sealedKeyEnd = 40 + header.readUInt32LE(36);
-  check(sealedKeyEnd <= 40 + 1024, "has a wrong header");
+  check(sealedKeyEnd <= 40 + 4096, "has a wrong header");
   const plain = keys.unseal(header, bytes.subarray(40, sealedKeyEnd), bytes.subarray(sealedKeyEnd));
   const reader = new Reader(plain);
   const payload = reader.raw(reader.u32());
@@ -489,7 +489,7 @@ class ChunkIndex {
         suite: reader.u8(),
         epoch: reader.u32(),
         keyId: Buffer.from(reader.raw(16)),
-        sealedKey: Buffer.from(reader.bytes(1024)),
+        sealedKey: Buffer.from(reader.bytes(4096)),
       });
     const frames = [];
     let [offset, chunkCount] = [0, 0];

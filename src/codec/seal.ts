@@ -27,7 +27,7 @@ export const KEY_ID_BYTES = 16;
 /** Raw bytes of a frame are bounded, so that a reader knows its memory. */
 export const MAX_FRAME_RAW_BYTES = 16 * 1024 * 1024;
 export const MAX_OBJECT_RAW_BYTES = 256 * 1024 * 1024;
-export const MAX_SEALED_KEY_BYTES = 1024;
+export const MAX_SEALED_KEY_BYTES = 4096;
 
 const MAGIC = { object: "HFO1", frame: "HFF1" } as const;
 const AAD_PREFIX = Buffer.from("holdfast/v1", "ascii");
