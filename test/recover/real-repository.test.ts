@@ -130,7 +130,7 @@ describe("what the product wrote, recover.mjs restores", () => {
     const left = compareTrees(source, copy, { ignore: [...ignore, "xattrs", "mtime"] });
     // An ACL's mask shows as the bits of the group.
     expect(left.filter((line) => !line.startsWith("/attributes/acl "))).toEqual(["/special/socket is missing"]);
-  }, 60_000);
+  });
 
   it("a file of several segments and one with lists of chunks", async () => {
     await using store = await create();
@@ -150,7 +150,7 @@ describe("what the product wrote, recover.mjs restores", () => {
     const { status, copy } = recover(snapshot.id);
     expect(status).toBe(0);
     expect(readFileSync(join(copy.slice(0, -source.length), "dump")).equals(content)).toBe(true);
-  }, 60_000);
+  });
 
   it("each of several snapshots as it was, and no longer the deleted one", async () => {
     await using store = await create();
@@ -171,7 +171,7 @@ describe("what the product wrote, recover.mjs restores", () => {
     await store.delete([second], { reason: "test" });
     expect(compareTrees(before, recover("latest").copy, { ignore })).toEqual([]);
     expect(recover(second.id).status).toBe(1);
-  }, 60_000);
+  });
 
   it.each([
     { type: "zstd", level: 19 },

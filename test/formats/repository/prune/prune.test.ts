@@ -547,5 +547,5 @@ describe("prune, whatever happened before", () => {
       }),
       { numRuns: 12, seed: Buffer.from(systemRandom.bytes(4)).readInt32LE(0), verbose: 1 },
     );
-  }, 180_000);
+  }, 600_000);
 });

@@ -91,7 +91,7 @@ describe("verify", () => {
       config.bytes = Uint8Array.from(config.bytes, (byte, i) => (i === place ? byte ^ 1 : byte));
     }
     expect((await verifyRepository(opened, verifyOptions())).ok).toBe(true);
-  }, 240_000);
+  }, 900_000);
 
   it("names the packs, files and snapshots that damage touches", async () => {
     const world = new World({ packBytes: 8 * 1024 });
