@@ -57,7 +57,7 @@ describe.skipIf(!isRoot)("every oddity, as root", () => {
 });
 
 describe("a time after 2262, which 64 bits of nanoseconds do not hold", () => {
-  it("is saved as the last one there is, and ends no backup", async () => {
+  it("is saved as the last one there is, which is said, and ends no backup", async () => {
     const time = 10_000_000_000n;
     await using made = await fixture((source) => {
       writeTree(source, { late: "from the year 2286", good: "good" });
@@ -65,10 +65,11 @@ describe("a time after 2262, which 64 bits of nanoseconds do not hold", () => {
     });
     // Some file systems keep no such time themselves.
     const kept = statSync(join(made.source, "late"), { bigint: true }).mtimeNs;
-    expect(made.snapshot).toMatchObject({ status: "success", files: 2 });
+    const isLate = kept > 2n ** 63n - 1n;
+    expect(made.snapshot).toMatchObject({ status: isLate ? "partial" : "success", files: 2, unreadableCount: isLate ? 1 : 0 });
     expect(await restore(made)).toMatchObject({ status: "success" });
     const restored = statSync(join(made.out, "late"), { bigint: true }).mtimeNs;
-    expect(restored).toBe(kept > 2n ** 63n - 1n ? 2n ** 63n - 1n : kept);
+    expect(restored).toBe(isLate ? 2n ** 63n - 1n : kept);
     expect(readFileSync(join(made.out, "late"), "utf8")).toBe("from the year 2286");
     // It counts as unchanged.
     const again = await backUp(made.store, [made.source], { mode: "incremental", baseline: made.snapshot });
