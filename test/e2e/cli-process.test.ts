@@ -139,7 +139,6 @@ test("the launcher takes the pinned Node, else a Node on PATH that is new enough
     expect(ran.stdout.split("\n")).toEqual([
       "pinned --disable-sigusr1",
       "pinned --max-semi-space-size=2",
-      "pinned --single-threaded-gc",
       "pinned --v8-pool-size=1",
       `pinned ${main}`,
       "pinned restore",
