@@ -239,6 +239,6 @@ test("an epoch that another process begins is used by the next run", async () =>
   const epochs: number[] = [];
   for (const { id } of await repository.listObjects("snapshots"))
     epochs.push((await repository.readSealed("snapshots", id)).epoch);
-  expect(epochs.sort()).toEqual([1, 2]);
+  expect(epochs.toSorted((a, b) => a - b)).toEqual([1, 2]);
   expect(daemon.lines.filter((line) => line.startsWith("error"))).toEqual([]);
 });

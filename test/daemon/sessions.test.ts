@@ -65,7 +65,7 @@ test("one that is used for long gets no new users", async () => {
   const b = user(sessions);
   expect([await a.number, await b.number]).toEqual([1, 2]);
   await Promise.all([a.end(), b.end()]);
-  expect(closed.sort()).toEqual([1, 2]);
+  expect(closed.toSorted((a, b) => a - b)).toEqual([1, 2]);
 });
 
 test("a use that fails closes its session, too", async () => {
@@ -80,7 +80,7 @@ test("at the end all are closed, also one that is still in use, each once", asyn
   sessions.forget();
   const b = user(sessions);
   await sessions[Symbol.asyncDispose]();
-  expect(closed.sort()).toEqual([1, 2]);
+  expect(closed.toSorted((a, b) => a - b)).toEqual([1, 2]);
   await Promise.all([a.end(), b.end()]);
   expect(closed).toHaveLength(2);
 });
