@@ -4,6 +4,8 @@ import type { Clock } from "../base/clock.ts";
 
 /** The files must have been quiet for so long: an editor writes, renames and touches in turn. */
 const QUIET_MS = 300;
+/** How long a look is put off when something happens in their folders: a busy one costs ten looks a second at most. */
+const GATHER_MS = 100;
 /** How often they are looked at although the system said nothing: network mounts tell nobody. */
 const POLL_MS = 5000;
 
@@ -78,7 +80,10 @@ export class ConfigWatch implements Disposable {
         }
         seen = now;
       }
-      await clock.sleep(POLL_MS, AbortSignal.any([signal, this.#poked.signal])).catch(() => undefined);
+      await clock
+        .sleep(POLL_MS, AbortSignal.any([signal, this.#poked.signal]))
+        .catch(() => clock.sleep(GATHER_MS, signal))
+        .catch(() => undefined);
     }
   }
 

@@ -337,14 +337,31 @@ test("an index made anew keeps a pack that an index object names and a late list
   await expectKept(world, new Map([[id, FILES]]));
 });
 
-test("a tombstone that a late listing still shows after its end fails nobody", async () => {
-  const world = await worldOfDeadPacks();
-  await pruneRepository(await world.open(), pruneOptions());
-  const listed = await world.memory.list("condemned/");
-  for (const { name } of listed) world.memory.objects.delete(name);
-  const list = world.memory.list.bind(world.memory);
-  world.memory.list = async (prefix, options) => (prefix === "condemned/" ? listed : await list(prefix, options));
-  await expectKept(world, new Map([[await world.backup(await world.open(), FILES), FILES]]));
+describe("a tombstone that is shown and said to be missing", () => {
+  /** Its objects are gone, and the listing shows them for ever. */
+  async function backUpBeside(listing: "strong" | "eventual"): Promise<World> {
+    const world = await worldOfDeadPacks();
+    await pruneRepository(await world.open(), pruneOptions());
+    const listed = await world.memory.list("condemned/");
+    for (const { name } of listed) world.memory.objects.delete(name);
+    const { memory } = world;
+    const list = memory.list.bind(memory);
+    Object.assign(memory, { capabilities: { ...memory.capabilities, listing } });
+    memory.list = async (prefix, options) => {
+      memory.settle();
+      return prefix === "condemned/" ? listed : await list(prefix, options);
+    };
+    await expectKept(world, new Map([[await world.backup(await world.open(), FILES), FILES]]));
+    return world;
+  }
+
+  test("is one whose time was over, where listings are late: it fails nobody", async () => {
+    await backUpBeside("eventual");
+  });
+
+  test("is a lie where they are not, and nobody builds on packs that it may name", async () => {
+    expect(await outcome(backUpBeside("strong"))).toBe("target_missing_object");
+  });
 });
 
 async function putLease(repository: Repository, lease: Partial<LeaseObject>): Promise<void> {

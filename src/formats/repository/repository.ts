@@ -356,15 +356,16 @@ export class Repository implements AsyncDisposable {
 
   async #readCondemned(signal?: AbortSignal, onDamaged?: (id: ObjectId, error: HoldfastError) => void): Promise<void> {
     const wanted = (await this.listObjects("condemned", signal)).filter((stat) => !this.#loadedCondemned.has(stat.id));
+    const missing = new Map<ObjectId, HoldfastError>();
     await inParallel(wanted, this.#fetches(), async ({ id, modifiedMs }) => {
       let record: CondemnedObject;
       try {
         record = decodeCondemned(await this.readObject("condemned", id, signal));
       } catch (error) {
-        // A tombstone whose time was over; where listings lag, it is shown for a while yet.
-        if (error instanceof HoldfastError && error.code === "target_missing_object") return;
-        if (onDamaged === undefined || !(error instanceof HoldfastError) || !error.code.startsWith("object_")) throw error;
-        onDamaged(id, error);
+        if (!(error instanceof HoldfastError)) throw error;
+        if (error.code === "target_missing_object") missing.set(id, error);
+        else if (onDamaged !== undefined && error.code.startsWith("object_")) onDamaged(id, error);
+        else throw error;
         return;
       }
       this.#loadedCondemned.set(id, { ...record, id, objectTimeMs: modifiedMs });
@@ -372,6 +373,13 @@ export class Repository implements AsyncDisposable {
         if (record.reason === "damaged") this.#condemnedPacks.set(pack, "damaged");
         else if (!this.#condemnedPacks.has(pack)) this.#condemnedPacks.set(pack, "condemned");
     });
+    // Tombstones whose time was over. Where listings lag they are shown for a while yet; elsewhere one that is still shown is
+    // there, and a target that says otherwise would have writers build on packs that are about to go.
+    if (missing.size > 0 && this.target.capabilities.listing === "strong")
+      for (const { id } of await this.listObjects("condemned", signal)) {
+        const error = missing.get(id);
+        if (error !== undefined) throw error;
+      }
   }
 
   /** Again each time, because packs may have become known since. */

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { HoldfastError } from "../../../base/errors.ts";
+import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
 import type { FileBatch, FileResults, FromCpu, SealedFrame, SealingSetup, Segment, ToCpu } from "./messages.ts";
 import type { WriteLimits } from "../../format.ts";
 import { SEGMENT_BYTES } from "./content-reader.ts";
@@ -61,17 +61,25 @@ export class CpuPool implements AsyncDisposable {
     if (expected) for (const cpu of this.#cpus) this.#post(cpu);
   }
 
-  /** Sends to a thread, which is started when it has not been. */
+  /** Sends to a thread, which is started when it has not been. One that the system refuses ends the run: see `onFailure`. */
   #post(cpu: Cpu, message?: ToCpu, transfer?: ArrayBuffer[]): void {
-    if (cpu.thread === undefined) {
-      cpu.thread = new Thread<ToCpu, FromCpu>(
-        "cpu-thread",
-        (answer) => this.#onMessage(cpu, answer),
-        (error) => this.#events.onFailure(error),
-      );
-      cpu.thread.post(this.#setup as ToCpu);
+    try {
+      cpu.thread ??= this.#begin(cpu);
+    } catch (error) {
+      this.#events.onFailure(asHoldfastError(error));
+      return;
     }
     if (message !== undefined) cpu.thread.post(message, transfer);
+  }
+
+  #begin(cpu: Cpu): Thread<ToCpu, FromCpu> {
+    const thread = new Thread<ToCpu, FromCpu>(
+      "cpu-thread",
+      (answer) => this.#onMessage(cpu, answer),
+      (error) => this.#events.onFailure(error),
+    );
+    thread.post(this.#setup as ToCpu);
+    return thread;
   }
 
   /** True when nothing waits and nothing is under way. */

@@ -52,17 +52,24 @@ export class Lane implements AsyncDisposable {
     if (expected) this.#packThread();
   }
 
+  /** The pack thread, started when it has not been; undefined before the lease and after the end. One that the system refuses fails the lane. */
   #packThread(): Thread<ToPack, FromPack> | undefined {
-    const nice = this.#nice;
-    if (nice === undefined) return undefined;
-    if (this.#thread !== undefined) return this.#thread;
+    if (this.#thread !== undefined || this.#nice === undefined) return this.#thread;
+    try {
+      this.#thread = this.#begin(this.#nice);
+    } catch (error) {
+      this.fail(asHoldfastError(error));
+    }
+    return this.#thread;
+  }
+
+  #begin(nice: number): Thread<ToPack, FromPack> {
+    const { spec, transfer } = this.repository.options.access.forThread();
     const thread = new Thread<ToPack, FromPack>(
       "pack-thread",
       (message) => this.#onMessage(message),
       (error) => this.fail(error),
     );
-    this.#thread = thread;
-    const { spec, transfer } = this.repository.options.access.forThread();
     thread.post({ type: "setup", target: spec, keys: this.repository.keys.material, packBytes: this.packBytes, nice }, transfer);
     return thread;
   }
