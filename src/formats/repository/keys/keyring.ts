@@ -1,7 +1,7 @@
 import { strict as assert } from "node:assert";
 import { HoldfastError } from "../../../base/errors.ts";
 import type { ObjectId } from "../../../base/ids.ts";
-import { decodeJson, encodeJson } from "../objects/json-object.ts";
+import { decodeJson, encodeJson, type JsonMembers } from "../objects/json-object.ts";
 import type { KeyMaterial } from "./key-set.ts";
 
 const KEY_BYTES = 32;
@@ -9,11 +9,15 @@ const MAX_EPOCHS = 1024;
 const MAX_FEATURES = 256;
 const MEMBERS = ["generation", "features", "epochs", "lineage"];
 
+/** Members of later versions, kept when a new generation is written. */
+type UnknownMembers = Readonly<Record<string, unknown>>;
+
 export interface KeyringEpoch {
   readonly epoch: number;
   /** 32 bytes, secret. */
   readonly master: Uint8Array;
   readonly created: string;
+  readonly unknownMembers?: UnknownMembers | undefined;
 }
 
 export interface KeyringFeatures {
@@ -23,6 +27,7 @@ export interface KeyringFeatures {
   readonly readOnly: readonly string[];
   /** An unknown one refuses everything. */
   readonly incompatible: readonly string[];
+  readonly unknownMembers?: UnknownMembers | undefined;
 }
 
 /** The repository's keys and features, as a keyring object holds them. Secret. */
@@ -32,8 +37,10 @@ export interface Keyring {
   readonly epochs: readonly KeyringEpoch[];
   /** 32 bytes, secret. */
   readonly lineageSecret: Uint8Array;
-  /** Members of later versions, kept when a new generation is written. */
-  readonly unknownMembers: Readonly<Record<string, unknown>>;
+  /** Those of `lineage`. */
+  readonly unknownLineageMembers?: UnknownMembers | undefined;
+  /** Those of the keyring object itself. */
+  readonly unknownMembers?: UnknownMembers | undefined;
 }
 
 /** Features this version understands, of both kinds that matter. None so far. */
@@ -52,7 +59,6 @@ export function newKeyring(options: {
     features: { compatible: [], readOnly: [], incompatible: [] },
     epochs: [{ epoch: 1, master, created }],
     lineageSecret,
-    unknownMembers: {},
   };
 }
 
@@ -64,16 +70,18 @@ export function withNewEpoch(keyring: Keyring, options: { readonly master: Uint8
 
 export function encodeKeyring(keyring: Keyring): Buffer {
   assert(keyring.lineageSecret.length === KEY_BYTES, "a lineage secret has 32 bytes");
+  const { unknownMembers: unknownFeatureMembers, ...features } = keyring.features;
   return encodeJson({
     ...keyring.unknownMembers,
     generation: keyring.generation,
-    features: keyring.features,
-    epochs: keyring.epochs.map(({ epoch, master, created }) => ({
+    features: { ...unknownFeatureMembers, ...features },
+    epochs: keyring.epochs.map(({ epoch, master, created, unknownMembers }) => ({
+      ...unknownMembers,
       epoch,
       master: Buffer.from(master).toString("base64"),
       created,
     })),
-    lineage: { secret: Buffer.from(keyring.lineageSecret).toString("base64") },
+    lineage: { ...keyring.unknownLineageMembers, secret: Buffer.from(keyring.lineageSecret).toString("base64") },
   });
 }
 
@@ -81,12 +89,14 @@ export function encodeKeyring(keyring: Keyring): Buffer {
 export function decodeKeyring(content: Uint8Array): Keyring {
   const members = decodeJson(content, "The keyring");
   const features = members.object("features");
+  const lineage = members.object("lineage");
   const epochs = members.list("epochs", MAX_EPOCHS, (item): KeyringEpoch => {
     const epoch = item.object("item");
     return {
       epoch: epoch.integer("epoch", 1, 0xffff_ffff),
       master: epoch.base64("master", KEY_BYTES, KEY_BYTES),
       created: epoch.time("created"),
+      unknownMembers: unknownIn(epoch, ["epoch", "master", "created"]),
     };
   });
   if (epochs.length === 0) throw members.malformed("it has no epoch");
@@ -97,11 +107,18 @@ export function decodeKeyring(content: Uint8Array): Keyring {
       compatible: features.texts("compatible", MAX_FEATURES),
       readOnly: features.texts("readOnly", MAX_FEATURES),
       incompatible: features.texts("incompatible", MAX_FEATURES),
+      unknownMembers: unknownIn(features, ["compatible", "readOnly", "incompatible"]),
     },
     epochs,
-    lineageSecret: members.object("lineage").base64("secret", KEY_BYTES, KEY_BYTES),
-    unknownMembers: members.rest(MEMBERS),
+    lineageSecret: lineage.base64("secret", KEY_BYTES, KEY_BYTES),
+    unknownLineageMembers: unknownIn(lineage, ["secret"]),
+    unknownMembers: unknownIn(members, MEMBERS),
   };
+}
+
+function unknownIn(members: JsonMembers, known: readonly string[]): UnknownMembers | undefined {
+  const rest = members.rest(known);
+  return Object.keys(rest).length > 0 ? rest : undefined;
 }
 
 /** The keyring that counts: the highest generation, of equal ones the smaller object id. Undefined for none. */

@@ -40,9 +40,24 @@ test("a new epoch is the one new data uses, and old data stays readable", () => 
 });
 
 test("members of later versions are kept in a new generation", () => {
-  const text = JSON.stringify({ ...(JSON.parse(encodeKeyring(FIRST).toString()) as object), escrow: { a: 1 } });
+  const later = { escrow: { a: 1 } };
+  const first = JSON.parse(encodeKeyring(FIRST).toString()) as { features: object; epochs: [object]; lineage: object };
+  const { features, epochs, lineage } = first;
+  const text = JSON.stringify({
+    ...first,
+    ...later,
+    features: { ...features, ...later },
+    epochs: [{ ...epochs[0], ...later }],
+    lineage: { ...lineage, ...later },
+  });
   const next = withNewEpoch(decodeKeyring(Buffer.from(text)), { master: Buffer.alloc(32, 3), created: CREATED });
-  expect(JSON.parse(encodeKeyring(next).toString())).toMatchObject({ escrow: { a: 1 }, generation: 2 });
+  expect(JSON.parse(encodeKeyring(next).toString())).toMatchObject({
+    ...later,
+    generation: 2,
+    features: { ...features, ...later },
+    epochs: [{ ...epochs[0], ...later }, { epoch: 2 }],
+    lineage: { ...lineage, ...later },
+  });
 });
 
 test("the highest generation counts, of equal ones the smaller id", () => {
