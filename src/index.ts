@@ -67,6 +67,7 @@ export { entryAt } from "./engine/browse/entries.ts";
 export { findEntries } from "./engine/browse/find.ts";
 export { listEntries } from "./engine/browse/list.ts";
 export { configCandidates, findConfigFile, gitCommitOf, readConfigFile } from "./engine/config-file.ts";
+export { likelyStateDirs, readLastGood, saveLastGood } from "./engine/last-good.ts";
 export type { ConfigReading, ConfigSurroundings } from "./engine/config-file.ts";
 export { generateKeyFile } from "./engine/encryption.ts";
 export { Holdfast } from "./engine/holdfast.ts";

@@ -3,7 +3,9 @@ import { isAbsolute } from "node:path/posix";
 import assert from "node:assert";
 import { checkConfig } from "./check.ts";
 import type { Config, Place } from "./config.ts";
+import { absolutePath } from "./check-places.ts";
 import { Draft } from "./draft.ts";
+import { isValueMap } from "./evaluate.ts";
 import { deepFreeze } from "./frozen.ts";
 import { gather } from "./include.ts";
 import type { ConfigText } from "./include.ts";
@@ -39,6 +41,8 @@ export interface LoadResult {
   readonly digest: string;
   /** Every file that was read, the main one first: to watch, and to keep as the last good. */
   readonly texts: readonly ConfigText[];
+  /** The state folder that the files name, absolute, valid or not; undefined when they name none that can be read. */
+  readonly stateDir: string | undefined;
   /** Where each value stands, by its path (`sources.documents.exclude[0]`). */
   readonly places: ReadonlyMap<string, Place>;
 }
@@ -55,20 +59,27 @@ export function loadConfig(input: LoadInput): LoadResult {
   const spots = new Map(
     [...places.values()].filter((spot) => spot.path !== "").map((spot) => [spot.path, placeOf(spot.key ?? spot.value)]),
   );
+  const draft = new Draft(Object.assign(root, { version: 1 }), places, problems);
   const result = (config: Config | undefined): LoadResult => ({
     config,
     problems: problems.sorted(),
     digest,
     texts,
+    stateDir: stateDirOf(draft),
     places: spots,
   });
-  const draft = new Draft(Object.assign(root, { version: 1 }), places, problems);
   validateSchema(draft);
   // What is not there may stand in the file that could not be read: nothing can be said of names then.
   if (!complete) return result(undefined);
   checkConfig(draft, input);
   if (problems.hasErrors) return result(undefined);
   return result(deepFreeze(resolveConfig(draft.root as unknown as HoldfastFile, draft, input, digest)));
+}
+
+function stateDirOf(draft: Draft): string | undefined {
+  const { daemon } = draft.root;
+  const stated = isValueMap(daemon) ? daemon["stateDir"] : undefined;
+  return typeof stated === "string" ? absolutePath(draft, "/daemon/stateDir", stated) : undefined;
 }
 
 function digestOf(texts: readonly ConfigText[]): string {

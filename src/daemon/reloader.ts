@@ -77,10 +77,12 @@ export class Reloader implements Disposable {
         log.error("the configuration is not valid: the one before stays in force", { digest: digest.slice(0, 12) });
         return;
       }
+      const mended = this.#refused !== undefined;
       this.#refused = undefined;
       const before = current();
       if (before.digest === digest) {
-        if (why === "asked for") log.info("the configuration has not changed");
+        if (mended) log.info("the configuration is again the one in force");
+        else if (why === "asked for") log.info("the configuration has not changed");
         return;
       }
       for (const { severity, file, line, message } of problems)

@@ -3,7 +3,8 @@ import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { errnoOf, HoldfastError } from "../base/errors.ts";
-import { loadConfig, type LoadResult } from "../config/load.ts";
+import { loadConfig, type LoadInput, type LoadResult } from "../config/load.ts";
+import type { Include } from "./last-good.ts";
 
 export interface ConfigSurroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -38,6 +39,8 @@ export function findConfigFile(given: string | undefined, surroundings: ConfigSu
 export interface ConfigReading extends LoadResult {
   /** The files that were read or looked for, and the folders in which an `include` would find more. Absolute. */
   readonly watched: readonly string[];
+  /** What each `include:` entry found. */
+  readonly includes: readonly Include[];
 }
 
 /** Reads a configuration and what it includes. What is wrong inside is in the result; a file that cannot be read rejects. */
@@ -58,16 +61,22 @@ export function readConfigFile(path: string, surroundings: ConfigSurroundings, s
       cause: error,
     });
   }
+  const includes: Include[] = [];
   const loaded = loadConfig({
-    path,
-    text,
-    readInclude: (pattern, fromDir) => readIncludes(pattern, fromDir, watched),
-    env: surroundings.env,
-    hostName: surroundings.hostName,
-    defaults: defaultFolders(surroundings),
+    ...loadInput(path, text, surroundings),
+    readInclude: (pattern, fromDir) => {
+      const files = readIncludes(pattern, fromDir, watched);
+      includes.push({ pattern, fromDir, files });
+      return files;
+    },
     strict,
   });
-  return { ...loaded, watched: [...watched] };
+  return { ...loaded, watched: [...watched], includes };
+}
+
+/** What a configuration's text is read with, besides what it includes. */
+export function loadInput(path: string, text: string, surroundings: ConfigSurroundings): Omit<LoadInput, "readInclude"> {
+  return { path, text, env: surroundings.env, hostName: surroundings.hostName, defaults: defaultFolders(surroundings) };
 }
 
 const GLOB = /[*?[{]/;
@@ -83,7 +92,7 @@ function readIncludes(pattern: string, fromDir: string, watched: Set<string>): {
 }
 
 /** State and cache: systemd's folders, else the system's for root, else XDG's. */
-function defaultFolders(surroundings: ConfigSurroundings): { stateDir: string; cacheDir: string; timezone: string } {
+export function defaultFolders(surroundings: ConfigSurroundings): { stateDir: string; cacheDir: string; timezone: string } {
   const { env, home, isRoot, timezone } = surroundings;
   const folder = (systemd: string, system: string, xdg: string, fallback: string): string =>
     env[systemd]?.split(":")[0] ?? (isRoot ? system : join(env[xdg] ?? join(home, fallback), "holdfast"));

@@ -1,4 +1,4 @@
-import { readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 /**
  * Which process this is, so that another can prove that it is gone. A pid and a host name alone prove nothing: pids are
@@ -25,8 +25,9 @@ export function processIdentity(): ProcessIdentity {
 }
 
 /**
- * True only when a process certainly no longer runs: same boot and pid namespace as here, and its pid is gone or belongs to
- * a process that started at another time. False when anything is unknown.
+ * True only when a process certainly no longer runs: same boot and pid namespace as here, and its pid is gone, belongs to a
+ * process that started at another time, or is a zombie's, which nobody in a container may ever wait for. False when anything
+ * is unknown.
  */
 export function isProvablyDead(identity: ProcessIdentity): boolean {
   if (!Number.isSafeInteger(identity.pid) || identity.pid <= 0) return false;
@@ -36,13 +37,28 @@ export function isProvablyDead(identity: ProcessIdentity): boolean {
   if (here.processStart === "" || identity.processStart === "") return false;
   const start = startOf(String(identity.pid));
   // `hidepid` hides living processes of others from /proc; a signal tells them apart.
-  return start === "" ? !exists(identity.pid) : start !== identity.processStart;
+  if (start === "") return !exists(identity.pid);
+  return start !== identity.processStart || isZombie(identity.pid);
 }
 
-/** Field 22 of `stat`, counted after the command's closing parenthesis, because a command may contain anything. */
-function startOf(process: string): string {
+/** Fields of `stat` from the third on, counted after the command's closing parenthesis, because a command may contain anything. */
+function statOf(process: string): string[] {
   const stat = read(`/proc/${process}/stat`);
-  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
+/** Field 22 of proc(5). */
+function startOf(process: string): string {
+  return statOf(process)[19] ?? "";
+}
+
+/** A zombie that is its process's only thread: a leader may end before the others. */
+function isZombie(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length === 1 && statOf(String(pid))[0] === "Z";
+  } catch {
+    return false;
+  }
 }
 
 function exists(pid: number): boolean {

@@ -43,6 +43,34 @@ test("a daemon takes the first snapshot, says so, and ends within the grace time
   expect(err).toContain("stopped");
 });
 
+test("a daemon that starts on a broken file goes on with the last good one, and takes up the file when it is mended", async () => {
+  using place = playground();
+  const killed = place.start("daemon");
+  await killed.says("created a repository");
+  killed.child.kill("SIGKILL");
+  await killed.ended();
+  // A mistake, text that is no YAML at all but for the state folder, and no file.
+  for (const broken of [CONFIG.replace("jobs:", "jbos:"), `daemon: { stateDir: ./state }\njobs: [`, undefined]) {
+    if (broken === undefined) place.remove("holdfast.yaml");
+    else place.write("holdfast.yaml", broken);
+    const daemon = place.start("daemon", "-c", "holdfast.yaml");
+    if (broken === undefined) {
+      // Where the state is, only the file says.
+      expect(await daemon.ended()).toMatchObject({ code: 2, err: expect.stringContaining("does not exist") as string });
+      continue;
+    }
+    await daemon.says("is not valid: going on with the configuration of 20");
+    await daemon.says("the one before stays in force");
+    place.write("holdfast.yaml", CONFIG);
+    await daemon.says("the configuration is again the one in force");
+    daemon.child.kill("SIGTERM");
+    expect((await daemon.ended()).code).toBe(0);
+  }
+  place.remove("state/last-good.json");
+  place.write("holdfast.yaml", CONFIG.replace("jobs:", "jbos:"));
+  expect(await place.run("daemon")).toMatchObject({ code: 2, err: expect.stringContaining("did you mean") as string });
+});
+
 test("SIGHUP has a daemon read its configuration, and stops nothing", async () => {
   const scheduled = CONFIG.replace("targets: [disk] }", "targets: [disk], schedule: { every: 1h } }");
   using place = playground({ config: scheduled });

@@ -4,6 +4,7 @@ import {
   existsSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   truncateSync,
@@ -15,6 +16,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { setImmediate } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { asRepositoryId, asRunId } from "../../src/base/ids.ts";
 import { isProvablyDead, processIdentity } from "../../src/state/process-identity.ts";
@@ -264,5 +266,19 @@ describe("process identity", () => {
     expect(isProvablyDead({ ...dead, bootId: "" })).toBe(false);
     expect(isProvablyDead({ ...dead, processStart: "" })).toBe(false);
     expect(isProvablyDead({ ...dead, pid: 0 })).toBe(false);
+  });
+
+  it("takes a zombie as dead: nobody in a container may ever wait for it", async () => {
+    // The shell becomes a program that waits for nobody.
+    const parent = spawn("sh", ["-c", "sh -c 'cat /proc/$$/stat' & exec sleep 600"], { stdio: ["ignore", "pipe", "ignore"] });
+    try {
+      const [line] = (await once(parent.stdout, "data")) as [Buffer];
+      const pid = Number(line.toString().split(" ")[0]);
+      const processStart = line.toString().split(" ")[21] as string;
+      while (!readFileSync(`/proc/${pid}/stat`, "latin1").includes(") Z ")) await setImmediate();
+      expect(isProvablyDead({ ...processIdentity(), pid, processStart })).toBe(true);
+    } finally {
+      parent.kill();
+    }
   });
 });

@@ -1,9 +1,20 @@
-import { createLog, gitCommitOf, openState, runDaemon, type DaemonConfig } from "../../index.ts";
+import {
+  asHoldfastError,
+  createLog,
+  findConfigFile,
+  gitCommitOf,
+  likelyStateDirs,
+  openState,
+  readLastGood,
+  runDaemon,
+  saveLastGood,
+  type DaemonConfig,
+} from "../../index.ts";
 import type { Context, LoadedConfig } from "../context.ts";
 
 /** Runs until a signal; SIGHUP has it read its configuration. The first lets running work finish within the grace time, a second aborts it, a third ends the process. */
 export async function daemon(context: Context): Promise<number> {
-  const loaded = await context.config();
+  const { loaded, standsInFor } = await configOrLastGood(context);
   const { log: options, stateDir } = loaded.config.daemon;
   const log = createLog({
     level: context.verbose ? "debug" : context.quiet ? "warn" : options.level,
@@ -12,6 +23,21 @@ export async function daemon(context: Context): Promise<number> {
   });
   for (const { severity, message, file, line } of loaded.problems)
     if (severity === "warning") log.warn(`${file}:${line}: ${message}`);
+  let kept: string | undefined;
+  const keep = (reading: LoadedConfig): void => {
+    if (kept === reading.digest) return;
+    kept = reading.digest;
+    try {
+      saveLastGood(reading.config.daemon.stateDir, reading.path, reading, context.clock.now());
+    } catch (error) {
+      log.warn(`the configuration cannot be kept for a start with a broken file: ${asHoldfastError(error).message}`);
+    }
+  };
+  if (standsInFor === undefined) keep(loaded);
+  else
+    log.error(`${standsInFor.reason}: going on with the configuration of ${standsInFor.saved}`, {
+      hint: "Correct the file: it is read again when it changes. Until then no edit of it has an effect.",
+    });
   using state = openState(stateDir, { onWarning: (text) => log.warn(text), soleOwner: true });
   const stopNow = new AbortController();
   let hurried = false;
@@ -36,11 +62,35 @@ export async function daemon(context: Context): Promise<number> {
     read: async () => {
       // The same file, also when it is gone and another would be found.
       const { config, ...reading } = context.readConfig(false, loaded.path);
-      return { ...reading, valid: config && { config, surroundings: await surroundingsOf({ ...reading, config }) } };
+      if (config === undefined) return { ...reading, valid: undefined };
+      keep({ ...reading, config });
+      return { ...reading, valid: { config, surroundings: await surroundingsOf({ ...reading, config }) } };
     },
     onReload: (listener) => context.shell.onReload(listener),
     signal: context.signal,
     stopNow: stopNow.signal,
   });
   return 0;
+}
+
+/** The configuration; where it is not valid or cannot be read, the last one of that file that was, and what it stands in for. */
+async function configOrLastGood(
+  context: Context,
+): Promise<{ readonly loaded: LoadedConfig; readonly standsInFor?: { readonly reason: string; readonly saved: string } }> {
+  const surroundings = context.surroundings();
+  const path = findConfigFile(context.options.config, surroundings);
+  let stateDir: string | undefined;
+  let reason = `The configuration ${path} is not valid`;
+  try {
+    const { config, ...reading } = context.readConfig(false, path);
+    if (config !== undefined) return { loaded: { ...reading, config } };
+    stateDir = reading.stateDir;
+  } catch (error) {
+    reason = asHoldfastError(error).message;
+  }
+  for (const folder of likelyStateDirs(path, stateDir, surroundings)) {
+    const lastGood = readLastGood(folder, path, surroundings);
+    if (lastGood !== undefined) return { loaded: { ...lastGood, path }, standsInFor: { reason, saved: lastGood.saved } };
+  }
+  return { loaded: await context.config() };
 }
