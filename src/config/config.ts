@@ -272,6 +272,10 @@ export interface MaintenanceConfig {
 export interface GuardsConfig {
   /** Retention stops when local and target time differ by more than this. */
   readonly clockMs: number;
+  /** Retention and prune stop when a snapshot is smaller than the one before by more than this fraction. */
+  readonly shrink: number | undefined;
+  /** … or when more than this fraction of the bytes of a snapshot of files is new. */
+  readonly changed: number | undefined;
 }
 
 /** Where something stands. Lines and columns count from 1. */

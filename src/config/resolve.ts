@@ -71,7 +71,11 @@ class Resolution {
         graceMs: duration(maintenance?.grace ?? "72h"),
         maxUnused: percent(maintenance?.maxUnused ?? "5%"),
       },
-      guards: { clockMs: duration(guards?.clock ?? "5m") },
+      guards: {
+        clockMs: duration(guards?.clock ?? "5m"),
+        shrink: guards?.shrink === undefined ? undefined : percent(guards.shrink),
+        changed: guards?.changed === undefined ? undefined : percent(guards.changed),
+      },
       approve: this.#file.approve,
     };
   }

@@ -703,11 +703,19 @@ export interface Maintenance {
   maxUnused?: string;
 }
 /**
- * What stops retention until someone has looked.
+ * What stops retention and prune until someone has looked. A backup that failed stops them too, until one succeeds.
  */
 export interface Guards {
   /**
    * Nothing is deleted while the clocks of host and target differ by more than this.
    */
   clock?: string;
+  /**
+   * Nothing old is deleted once a source's snapshot is smaller than the one before by more than this, until one is large enough again or someone has tagged it `accepted`. Default: no limit.
+   */
+  shrink?: string;
+  /**
+   * Nothing old is deleted once more than this share of the bytes of a snapshot of files is new, as after their encryption by someone else, until someone has tagged it `accepted`. Default: no limit.
+   */
+  changed?: string;
 }

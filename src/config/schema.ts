@@ -908,7 +908,8 @@ export const configSchema: Readonly<Record<string, unknown>> = {
     },
     guards: {
       title: "Guards",
-      description: "What stops retention until someone has looked.",
+      description:
+        "What stops retention and prune until someone has looked. A backup that failed stops them too, until one succeeds.",
       type: "object",
       additionalProperties: false,
       patternProperties: { "^x-": {} },
@@ -917,6 +918,18 @@ export const configSchema: Readonly<Record<string, unknown>> = {
           description: "Nothing is deleted while the clocks of host and target differ by more than this.",
           $ref: "#/$defs/duration",
           default: "5m",
+        },
+        shrink: {
+          description:
+            "Nothing old is deleted once a source's snapshot is smaller than the one before by more than this, until one is large enough again or someone has tagged it `accepted`. Default: no limit.",
+          $ref: "#/$defs/percent",
+          examples: ["30%"],
+        },
+        changed: {
+          description:
+            "Nothing old is deleted once more than this share of the bytes of a snapshot of files is new, as after their encryption by someone else, until someone has tagged it `accepted`. Default: no limit.",
+          $ref: "#/$defs/percent",
+          examples: ["60%"],
         },
       },
     },

@@ -37,6 +37,11 @@ export interface DaemonOptions extends DaemonConfig {
   readonly stopNow?: AbortSignal;
 }
 
+interface Skip extends Pick<StartedDue, "kind" | "subject"> {
+  readonly reason: string;
+  readonly timeMs: number;
+}
+
 /**
  * Converges for ever: at start, when the configuration has changed and on a slow tick it observes, plans, creates what is
  * missing and queues what is due; the scheduler runs the rest by time. A configuration that is not valid changes nothing,
@@ -58,21 +63,19 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   let current: DaemonConfig = options;
   const { clock, random, toolVersion } = options.surroundings;
   const sessions = stack.use(new Sessions(clock, () => sessionFor(current)));
+  const skip = ({ kind, subject, reason, timeMs }: Skip): RunStatus => {
+    state.skipRun({ id: asRunId(randomHex(random, 16)), kind, subject, reason, timeMs });
+    log.warn(`${kind} of ${subject} skipped: ${reason}`);
+    return "skipped";
+  };
   const scheduler = new Scheduler({
     clock,
     random,
-    execute: (due, abort) => sessions.use((session) => execute(session, due, abort)),
+    execute: (due, abort) =>
+      sessions.use((session) => execute(session, due, abort, (reason) => skip({ ...due, reason, timeMs: clock.now() }))),
     onEvent: (event) => {
-      if (event.type === "skipped") {
-        state.skipRun({
-          id: asRunId(randomHex(random, 16)),
-          kind: event.kind,
-          subject: event.subject,
-          reason: event.reason,
-          timeMs: event.timeMs,
-        });
-        log.warn(`${event.kind} of ${event.subject} skipped: ${event.reason}`);
-      } else if (event.type === "deferred") log.info(`${event.due.kind} of ${event.due.subject} waits: ${event.reason}`);
+      if (event.type === "skipped") skip(event);
+      else if (event.type === "deferred") log.info(`${event.due.kind} of ${event.due.subject} waits: ${event.reason}`);
       else if (event.type === "retry")
         log.info(`${event.due.kind} of ${event.due.subject} is tried again in ${formatDuration(event.afterMs)}`);
     },
@@ -159,7 +162,12 @@ function report(
   else log.info(outcome.summary);
 }
 
-async function execute(session: Session, due: StartedDue, signal: AbortSignal): Promise<RunStatus> {
+async function execute(
+  session: Session,
+  due: StartedDue,
+  signal: AbortSignal,
+  skip: (reason: string) => RunStatus,
+): Promise<RunStatus> {
   const reason = `${due.reason}: ${due.why}`;
   switch (due.kind) {
     case "backup":
@@ -174,6 +182,8 @@ async function execute(session: Session, due: StartedDue, signal: AbortSignal): 
     case "prune": {
       // Retention first: it decides what a prune may free. Both follow a plan made now, so that nothing stale is deleted.
       const plan = await planNow(session, { signal });
+      const frozen = plan.frozen.get(due.subject);
+      if (frozen !== undefined && due.reason !== "asked") return skip(`target ${due.subject} is not pruned: ${frozen}`);
       for (const action of plan.actions)
         if (
           action.kind === "retention" &&

@@ -16,6 +16,8 @@ export interface ObservedSnapshot {
   readonly mode: JobMode;
   readonly status: "success" | "partial";
   readonly sourceBytes: number;
+  /** Raw bytes of what the target did not hold. */
+  readonly newBytes: number;
   readonly storedBytes: number;
   readonly tags: readonly string[];
   /** Held until this time (ms), for ever (`true`), or not (`false`). */

@@ -2,6 +2,7 @@
 import type { Config, JobMode } from "../config/config.ts";
 import { planBackups } from "./backups.ts";
 import { planChanges } from "./changes.ts";
+import { guardOf } from "./guards.ts";
 import { isReadable } from "./observed.ts";
 import type { Observed, ObservedSnapshot, RetentionRules } from "./observed.ts";
 import { planRetention } from "./removals.ts";
@@ -113,6 +114,8 @@ export interface Plan {
   readonly notes: readonly PlanNote[];
   /** The next runs by job, in the order of the file. */
   readonly next: ReadonlyMap<string, JobSlots["next"]>;
+  /** Targets that are not to be pruned by themselves, and why. */
+  readonly frozen: ReadonlyMap<string, string>;
   /** True when an approval named this plan. */
   readonly approved: boolean;
 }
@@ -124,8 +127,6 @@ export interface PlanOptions {
   readonly approved: readonly string[];
   /** Create anew where a pinned repository is gone or another. */
   readonly allowRecreate: boolean;
-  /** Jobs whose retention and prune are frozen, and why; `*` freezes all. */
-  readonly frozen?: ReadonlyMap<string, string>;
   /** Ignore failed attempts and their waits: someone asked. */
   readonly impatient?: boolean;
 }
@@ -140,6 +141,7 @@ export function makePlan(config: Config, observed: Observed, options: PlanOption
   const creates = planCreates(config, observed, options, notes);
   const approvedIds = new Set([...options.approved, ...(config.approve === undefined ? [] : [config.approve])]);
   const retention = planRetention(config, observed, options, notes);
+  const frozen = frozenTargets(config, observed);
   const changes = planChanges(config, observed, retention, approvedIds);
   const actions: Action[] = [
     ...changes.changes,
@@ -147,7 +149,7 @@ export function makePlan(config: Config, observed: Observed, options: PlanOption
     ...planBackups(config, observed, options, notes),
     ...planVerifications(config, observed, options),
     ...changes.retention,
-    ...planPrunes(config, observed, options, notes),
+    ...planPrunes(config, observed, options, frozen, notes),
   ];
   const next = new Map([...config.jobs.keys()].map((job) => [job, options.slots.jobs.get(job)?.next ?? []]));
   return {
@@ -157,6 +159,7 @@ export function makePlan(config: Config, observed: Observed, options: PlanOption
     actions,
     notes,
     next,
+    frozen,
     approved: changes.approved,
   };
 }
@@ -213,7 +216,13 @@ function planVerifications(config: Config, observed: Observed, options: PlanOpti
   return actions;
 }
 
-function planPrunes(config: Config, observed: Observed, options: PlanOptions, notes: PlanNote[]): PruneAction[] {
+function planPrunes(
+  config: Config,
+  observed: Observed,
+  options: PlanOptions,
+  frozen: ReadonlyMap<string, string>,
+  notes: PlanNote[],
+): PruneAction[] {
   const slot = options.slots.maintenance.lastMs;
   const actions: PruneAction[] = [];
   for (const target of config.targets.values()) {
@@ -222,13 +231,13 @@ function planPrunes(config: Config, observed: Observed, options: PlanOptions, no
     const last = there.lastPruneMs !== undefined && there.lastPruneMs <= options.nowMs ? there.lastPruneMs : undefined;
     const since = last ?? Math.min(...there.snapshots.map((one) => one.timeMs));
     if (slot <= since || isUnderWay(observed, "prune", target.name)) continue;
-    const frozen = options.frozen?.get("*");
-    if (frozen !== undefined)
+    const reason = frozen.get(target.name);
+    if (reason !== undefined)
       notes.push({
         level: "refusal",
         job: undefined,
         target: target.name,
-        text: `target ${target.name} is not pruned: ${frozen}`,
+        text: `target ${target.name} is not pruned: ${reason}`,
       });
     else
       actions.push({
@@ -238,6 +247,18 @@ function planPrunes(config: Config, observed: Observed, options: PlanOptions, no
       });
   }
   return actions;
+}
+
+function frozenTargets(config: Config, observed: Observed): Map<string, string> {
+  const frozen = new Map<string, string>();
+  for (const target of observed.targets.values()) {
+    for (const job of config.jobs.values()) {
+      if (!job.enabled || !job.targets.some((entry) => entry.target.name === target.name)) continue;
+      const reason = guardOf(config, job, target, observed);
+      if (reason !== undefined && !frozen.has(target.name)) frozen.set(target.name, `job ${job.name}: ${reason}`);
+    }
+  }
+  return frozen;
 }
 
 function isUnderWay(observed: Observed, kind: string, subject: string): boolean {

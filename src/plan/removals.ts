@@ -1,5 +1,6 @@
 /** What retention would delete on each target, and whether that is more than anyone agreed to. */
 import type { Config, JobConfig, JobTargetConfig } from "../config/config.ts";
+import { guardOf } from "./guards.ts";
 import { isReadable } from "./observed.ts";
 import type { NotedPolicy, Observed, ObservedTarget, RetentionRules } from "./observed.ts";
 import type { PlanNote, PlanOptions, RetentionAction } from "./plan.ts";
@@ -30,7 +31,7 @@ export function planRetention(config: Config, observed: Observed, options: PlanO
     for (const entry of job.targets) {
       const there = observed.targets.get(entry.target.name);
       if (!there || !isReadable(there) || entry.target.appendOnly) continue;
-      const proposal = propose(config, job, entry, there, options, notes);
+      const proposal = propose(config, job, entry, there, observed, options, notes);
       if (proposal) proposals.push(proposal);
     }
   }
@@ -42,6 +43,7 @@ function propose(
   job: JobConfig,
   { target, retention: rules }: JobTargetConfig,
   there: ObservedTarget,
+  observed: Observed,
   options: PlanOptions,
   notes: PlanNote[],
 ): RetentionProposal | undefined {
@@ -55,7 +57,7 @@ function propose(
     targetSkewMs: there.clockSkewMs,
     guards: { clockMs: config.guards.clockMs },
     formerly: new Map(job.formerly.map((name) => [name, job.name])),
-    frozen: options.frozen?.get(job.name) ?? options.frozen?.get("*"),
+    frozen: guardOf(config, job, there, observed),
   };
   const selection = selectForRetention(snapshots, rules, context);
   if (selection.refused !== undefined) {

@@ -22,6 +22,7 @@ export function snapshot(changes: Partial<ObservedSnapshot> = {}): ObservedSnaps
     mode: "incremental",
     status: "success",
     sourceBytes: 1000,
+    newBytes: 100,
     storedBytes: 100,
     tags: [],
     hold: false,
@@ -123,7 +124,7 @@ export function config(jobs: readonly JobConfig[], changes: Partial<Config> = {}
     retention: new Map(),
     jobs: byName(jobs),
     maintenance: { schedule: schedule("0 3 * * 0"), graceMs: 72 * 3_600_000, maxUnused: 0.05 },
-    guards: { clockMs: 300_000 },
+    guards: { clockMs: 300_000, shrink: undefined, changed: undefined },
     approve: undefined,
     ...changes,
   };

@@ -242,8 +242,6 @@ describe("retention and approvals", () => {
     expect(retention(plan(retain({ keepLast: 1 }), seen))).toEqual([]);
     const mine = observed([observedTarget("disk", daily(30), noted({ keepLast: 1 }))]);
     expect(retention(plan(retain({ keepLast: 1 }, {}, { appendOnly: true }), mine))).toEqual([]);
-    const frozen = plan(retain({ keepLast: 1 }), mine, { frozen: new Map([["documents", "the source shrank"]]) });
-    expect([retention(frozen), frozen.notes.map(({ level }) => level)]).toEqual([[], ["refusal"]]);
     expect(
       retention(
         plan(
