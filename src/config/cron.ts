@@ -10,14 +10,15 @@ const DAY_MS = 86_400_000;
 /** Checks begin here, so that they do not depend on today; two leap days lie within the next eight years. */
 const REFERENCE_MS = Date.UTC(2026, 0, 1);
 
-const cronOf = (expression: string, timezone: string): Cron => new Cron(expression, { paused: true, mode: "5-part", timezone });
+const cronOf = (expression: string, timezone: string): Cron =>
+  new Cron(expression, { paused: true, mode: "5-or-6-parts", timezone });
 
 /** Why the text is no cron expression, or undefined when it is one. */
 export function explainCron(text: string): string | undefined {
   const trimmed = text.trim();
   if (trimmed.startsWith("@")) return NICKNAMES.includes(trimmed) ? undefined : `it is none of ${listOf(NICKNAMES, "or")}`;
   const fields = trimmed.split(/\s+/).length;
-  if (fields !== 5) return `it has ${fields} field${fields === 1 ? "" : "s"} instead of 5`;
+  if (fields < 5 || fields > 6) return `it has ${fields} field${fields === 1 ? "" : "s"} instead of 5, or 6 with seconds first`;
   try {
     cronOf(trimmed, "UTC");
     return undefined;

@@ -22,7 +22,7 @@ export interface Format {
 export const NAME_PATTERN = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 const CRON: Pick<Format, "code" | "expected"> = {
   code: "bad_cron",
-  expected: "five cron fields such as `0 2 * * *`, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`",
+  expected: "cron fields such as `0 2 * * *`, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`",
 };
 
 /** True when a schedule's text is cron, and not a name. */

@@ -33,7 +33,7 @@ export type Compression = ZstdCompression | GzipCompression | NoCompression;
  */
 export type NamedSchedule = Cron | Schedule;
 /**
- * Five cron fields (`L` is the last day of the month), or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
+ * Five cron fields, six with seconds first (`L` is the last day of the month), or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
  */
 export type Cron = string;
 /**
@@ -428,7 +428,7 @@ export interface NoCompression {
  */
 export interface Schedule {
   /**
-   * Five cron fields, or `@hourly` and the like.
+   * Five cron fields, six with seconds first, or `@hourly` and the like.
    */
   cron?: string;
   /**
@@ -530,7 +530,7 @@ export interface JobScheduleItem {
   name?: string;
   mode?: Mode;
   /**
-   * Five cron fields, or `@hourly` and the like.
+   * Five cron fields, six with seconds first, or `@hourly` and the like.
    */
   cron?: string;
   /**

@@ -492,7 +492,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
         {
           title: "Cron",
           description:
-            "Five cron fields (`L` is the last day of the month), or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.",
+            "Five cron fields, six with seconds first (`L` is the last day of the month), or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.",
           type: "string",
           format: "cron",
           examples: ["0 2 * * *"],
@@ -515,7 +515,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
       ],
       properties: {
         cron: {
-          description: "Five cron fields, or `@hourly` and the like.",
+          description: "Five cron fields, six with seconds first, or `@hourly` and the like.",
           type: "string",
           format: "cron",
           examples: ["0 2 * * *"],

@@ -120,7 +120,7 @@ export const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   "bad/schedules.yaml": [
     'schedules.yaml:7:6 cron_never_fires schedules.a: the cron expression "0 2 30 2 *" never fires: no date fits it [for the last day of each month write L as the day]',
     'schedules.yaml:8:6 bad_cron schedules.b: "61 * * * *": invalid value for minute: 61',
-    'schedules.yaml:9:6 bad_cron schedules.c: "* * *": it has 3 fields instead of 5',
+    'schedules.yaml:9:6 bad_cron schedules.c: "* * *": it has 3 fields instead of 5, or 6 with seconds first',
     'schedules.yaml:10:6 bad_cron schedules.d: "@evry": it is none of @hourly, @daily, @midnight, @weekly, @monthly, @yearly or @annually',
     "schedules.yaml:11:15 wrong_value schedules.e.every: 10ms is too short for a schedule",
     "schedules.yaml:12:19 conflicting_keys schedules.f.daily: `daily` and `every` exclude each other",
@@ -132,7 +132,7 @@ export const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     "schedules.yaml:17:17 wrong_value schedules.k.monthly: 31 is too large [for the last day of each month write `last`]",
     'schedules.yaml:18:17 wrong_value schedules.l.monthly: "first" is not possible here',
     'schedules.yaml:19:14 cron_never_fires schedules.m.cron: the cron expression "0 0 31 4 *" never fires: no date fits it [for the last day of each month write L as the day]',
-    'schedules.yaml:20:6 bad_cron schedules.n: "nightly": it has 1 field instead of 5',
+    'schedules.yaml:20:6 bad_cron schedules.n: "nightly": it has 1 field instead of 5, or 6 with seconds first',
     "schedules.yaml:21:15 wrong_value schedules.o.daily: false is not possible here",
     'schedules.yaml:23:67 conflicting_keys jobs.docs.schedule[0].jitter: `jitter` belongs into the schedule "e" itself',
     'schedules.yaml:23:81 cron_never_fires jobs.docs.schedule[1]: the cron expression "0 0 31 6 *" never fires: no date fits it [for the last day of each month write L as the day]',
