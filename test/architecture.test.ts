@@ -18,7 +18,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   formats: ["base", "posix", "codec", "chunker", "state", "targets", "sources"],
   engine: ["base", "posix", "codec", "config", "plan", "scheduler", "state", "targets", "sources", "formats"],
   telemetry: ["base"],
-  daemon: ["base", "config", "plan", "scheduler", "state", "engine", "telemetry"],
+  daemon: ["base", "posix", "config", "plan", "scheduler", "state", "engine", "telemetry"],
   "index.ts": [
     "base",
     "codec",

@@ -8,6 +8,7 @@ import { forgetOldRuns } from "../engine/runs.ts";
 import { Session } from "../engine/session.ts";
 import { runVerify } from "../engine/verify/verify.ts";
 import type { Action } from "../plan/plan.ts";
+import { formatWall } from "../plan/zone.ts";
 import type { StartedDue } from "../scheduler/due.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import type { State } from "../state/state.ts";
@@ -16,6 +17,7 @@ import { randomHex } from "../base/random.ts";
 import type { Log } from "../telemetry/log.ts";
 import { claimDaemon } from "./claim.ts";
 import { Reloader, type DaemonConfig, type DaemonReading } from "./reloader.ts";
+import { ServiceManager } from "./service-manager.ts";
 import { Sessions } from "./sessions.ts";
 
 /** How often desired and observed are compared although nothing happened. */
@@ -62,6 +64,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     });
   let current: DaemonConfig = options;
   const { clock, random, toolVersion } = options.surroundings;
+  const manager = stack.use(new ServiceManager({ env: options.surroundings.env, clock }));
   const sessions = stack.use(new Sessions(clock, () => sessionFor(current)));
   const skip = ({ kind, subject, reason, timeMs }: Skip): RunStatus => {
     state.skipRun({ id: asRunId(randomHex(random, 16)), kind, subject, reason, timeMs });
@@ -74,6 +77,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     execute: (due, abort) =>
       sessions.use((session) => execute(session, due, abort, (reason) => skip({ ...due, reason, timeMs: clock.now() }))),
     onEvent: (event) => {
+      if (event.type === "started" || event.type === "ended") setImmediate(tellStatus);
       if (event.type === "skipped") skip(event);
       else if (event.type === "deferred") log.info(`${event.due.kind} of ${event.due.subject} waits: ${event.reason}`);
       else if (event.type === "retry")
@@ -86,6 +90,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     jobs: options.config.jobs.size,
     targets: options.config.targets.size,
   });
+  const tellStatus = (): void => manager.status(statusLine(scheduler, current.config.daemon.timezone));
   let changed = new AbortController();
   const reloader = stack.use(
     new Reloader({
@@ -99,17 +104,21 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         scheduler.reconcile(next.config, { actions: [] });
         changed.abort();
       },
+      onReading: (moment) => (moment === "begins" ? manager.reloading() : manager.ready()),
     }),
   );
   options.onReload?.(() => reloader.reload("asked for"));
+  manager.ready();
   try {
     while (!signal.aborted) {
       changed = new AbortController();
       await sessions.use((session) => reconcile(session, scheduler, log, signal, () => session.config === current.config));
+      tellStatus();
       await clock.sleep(RECONCILE_MS, AbortSignal.any([signal, changed.signal])).catch(() => undefined);
     }
   } finally {
     reloader[Symbol.dispose]();
+    manager.stopping();
     const { shutdownGraceMs } = current.config.daemon;
     log.info("stopping", { grace: formatDuration(shutdownGraceMs) });
     const stopped = scheduler.stop(shutdownGraceMs);
@@ -120,6 +129,18 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     options.stopNow?.removeEventListener("abort", hurry);
     log.info("stopped");
   }
+}
+
+/** What runs, what waits and what comes next, in one line. */
+function statusLine(scheduler: Scheduler, timezone: string): string {
+  const { running, waiting } = scheduler.status();
+  const [next] = scheduler.next();
+  const parts = [
+    running.length === 0 ? "Idle" : `Running ${running.map(({ kind, subject }) => `${kind} of ${subject}`).join(", ")}`,
+    ...(waiting.length === 0 ? [] : [`${waiting.length} waiting`]),
+    ...(next === undefined ? [] : [`next: ${next.job} at ${formatWall(next.timeMs, timezone)}`]),
+  ];
+  return parts.join("; ");
 }
 
 async function reconcile(

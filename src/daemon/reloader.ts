@@ -32,6 +32,8 @@ export interface ReloaderOptions {
   readonly current: () => Config;
   /** Puts a valid configuration in force that differs from the current one. */
   readonly onReload: (next: DaemonConfig) => void;
+  /** Around each reading. */
+  readonly onReading?: (state: "begins" | "ends") => void;
 }
 
 /**
@@ -58,7 +60,12 @@ export class Reloader implements Disposable {
   }
 
   reload(why: "asked for" | "the files changed"): void {
-    this.#reading = this.#reading.then(() => (this.#disposed ? undefined : this.#reload(why)));
+    this.#reading = this.#reading.then(async () => {
+      if (this.#disposed) return;
+      this.#options.onReading?.("begins");
+      await this.#reload(why);
+      this.#options.onReading?.("ends");
+    });
   }
 
   async #reload(why: string): Promise<void> {

@@ -35,6 +35,8 @@ export interface RawLibc {
   fchmodat(dirFd: number, path: Bytes, mode: number, flags: number): number;
   utimensat(dirFd: number, path: Bytes, times: Bytes, flags: number): number;
   futimens(fd: number, times: Bytes): number;
+  socket(domain: number, type: number, protocol: number): number;
+  sendto(fd: number, message: Bytes, size: number, flags: number, address: Bytes, addressSize: number): number;
   lseek(fd: number, offset: number, whence: number): number;
   getpwuid_r(uid: number, entry: Bytes, text: Bytes, size: number, result: Bytes): number;
   getgrgid_r(gid: number, entry: Bytes, text: Bytes, size: number, result: Bytes): number;
@@ -66,6 +68,8 @@ const SIGNATURES: { readonly [Name in keyof RawLibc]: readonly [result: string, 
   fchmodat: ["int", "int", "void *", "uint", "int"],
   utimensat: ["int", "int", "void *", "void *", "int"],
   futimens: ["int", "int", "void *"],
+  socket: ["int", "int", "int", "int"],
+  sendto: ["int64_t", "int", "void *", "size_t", "int", "void *", "uint"],
   lseek: ["int64_t", "int", "int64_t", "int"],
   getpwuid_r: ["int", "uint", "void *", "void *", "size_t", "void *"],
   getgrgid_r: ["int", "uint", "void *", "void *", "size_t", "void *"],
