@@ -8,7 +8,7 @@ import { forgetOldRuns } from "../engine/runs.ts";
 import { Session } from "../engine/session.ts";
 import { runVerify } from "../engine/verify/verify.ts";
 import type { Action } from "../plan/plan.ts";
-import { formatWall } from "../plan/zone.ts";
+import { formatSlot } from "../plan/zone.ts";
 import type { StartedDue } from "../scheduler/due.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import type { State } from "../state/state.ts";
@@ -138,7 +138,7 @@ function statusLine(scheduler: Scheduler, timezone: string): string {
   const parts = [
     running.length === 0 ? "Idle" : `Running ${running.map(({ kind, subject }) => `${kind} of ${subject}`).join(", ")}`,
     ...(waiting.length === 0 ? [] : [`${waiting.length} waiting`]),
-    ...(next === undefined ? [] : [`next: ${next.job} at ${formatWall(next.timeMs, timezone)}`]),
+    ...(next === undefined ? [] : [`next: ${next.job} at ${formatSlot(next.timeMs, timezone)}`]),
   ];
   return parts.join("; ");
 }

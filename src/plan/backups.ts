@@ -8,7 +8,7 @@ import { isReadable } from "./observed.ts";
 import type { Observed, ObservedRun, ObservedTarget } from "./observed.ts";
 import { PRE_RESTORE_TAG } from "./retention.ts";
 import type { BackupAction, PlanNote, PlanOptions, ScheduleSlot } from "./plan.ts";
-import { formatWall } from "./zone.ts";
+import { formatSlot } from "./zone.ts";
 
 /** A slot this old was missed: nothing was running when it came. */
 const LATE_MS = 5 * 60_000;
@@ -104,8 +104,8 @@ function explain(
   if (slotMs === -Infinity)
     return ["new", `no snapshot of ${missing.map(({ source, target }) => `${source} on ${target}`).join(", ")}`];
   const lateMs = nowMs - slotMs;
-  if (lateMs > LATE_MS) return ["overdue", `missed its slot of ${formatWall(slotMs, timezone)}, ${formatDuration(lateMs)} ago`];
-  return ["due", `slot of ${formatWall(slotMs, timezone)}`];
+  if (lateMs > LATE_MS) return ["overdue", `missed its slot of ${formatSlot(slotMs, timezone)}, ${formatDuration(lateMs)} ago`];
+  return ["due", `slot of ${formatSlot(slotMs, timezone)}`];
 }
 
 /** False for a repository that is another, or broken: writing to it waits for a person, the other targets do not. */

@@ -105,6 +105,12 @@ export function isoWeek(wall: WallTime): string {
   return `${year}-W${String(week).padStart(2, "0")}`;
 }
 
+/** `2026-11-20 02:30` on the wall of `timezone`, with seconds where there are any: when something was to happen. */
+export function formatSlot(timeMs: number, timezone: string): string {
+  const second = Math.floor(timeMs / 1000) % 60;
+  return `${formatWall(timeMs, timezone)}${second === 0 ? "" : `:${String(second).padStart(2, "0")}`}`;
+}
+
 /** `2026-11-20 02:30` on the wall of `timezone`, for people. */
 export function formatWall(timeMs: number, timezone: string): string {
   const wall = wallParts(toWall(timeMs, timezone));

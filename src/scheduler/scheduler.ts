@@ -13,7 +13,7 @@ import type { Config, JobConfig, JobMode, ScheduleConfig } from "../config/confi
 import { backoffMs } from "../plan/backups.ts";
 import type { Plan } from "../plan/plan.ts";
 import { windowEnd } from "../plan/window.ts";
-import { formatWall } from "../plan/zone.ts";
+import { formatSlot } from "../plan/zone.ts";
 import { dueKey } from "./due.ts";
 import type { Due, SchedulerEvent, StartedDue } from "./due.ts";
 import { selectStartable } from "./queue.ts";
@@ -270,11 +270,11 @@ export class Scheduler implements AsyncDisposable {
       this.#options.onEvent({ type: "skipped", kind, subject, slotMs, timeMs: nowMs, reason });
     if (kind !== "prune" && this.#paused.has(subject)) return skip("the job is paused");
     if (!schedule.catchUp && lateMs > LATE_MS + schedule.jitterMs)
-      return skip(`the slot of ${formatWall(slotMs, timezone)} was missed, and catchUp is off`);
+      return skip(`the slot of ${formatSlot(slotMs, timezone)} was missed, and catchUp is off`);
     const isLate = lateMs > LATE_MS;
     const why = isLate
-      ? `missed its slot of ${formatWall(slotMs, timezone)}, ${formatDuration(lateMs)} ago`
-      : `slot of ${formatWall(slotMs, timezone)}`;
+      ? `missed its slot of ${formatSlot(slotMs, timezone)}, ${formatDuration(lateMs)} ago`
+      : `slot of ${formatSlot(slotMs, timezone)}`;
     const targets =
       kind === "prune"
         ? prunableTargets(config)
