@@ -197,6 +197,7 @@ export interface JobConfig {
   readonly schedules: readonly JobScheduleConfig[];
   /** No run starts within these. */
   readonly notDuring: readonly TimeWindow[];
+  readonly when: WhenConfig;
   /** Higher runs first. */
   readonly priority: number;
   readonly retry: RetryConfig;
@@ -276,6 +277,14 @@ export interface GuardsConfig {
   readonly shrink: number | undefined;
   /** … or when more than this fraction of the bytes of a snapshot of files is new. */
   readonly changed: number | undefined;
+}
+
+/** What the machine must be like for a job to start by itself. */
+export interface WhenConfig {
+  /** The load average must be below this. */
+  readonly loadBelow: number | undefined;
+  readonly onMains: boolean;
+  readonly unmetered: boolean;
 }
 
 /** Where something stands. Lines and columns count from 1. */

@@ -216,6 +216,11 @@ class Resolution {
       sources: job.sources.map((source) => sure(this.#sources.get(source))),
       targets,
       schedules: this.#jobSchedules(job.schedule ?? defaults?.schedule),
+      when: {
+        loadBelow: job.when?.load === undefined ? undefined : Number(job.when.load.slice(1)),
+        onMains: job.when?.power === "mains",
+        unmetered: job.when?.network === "unmetered",
+      },
       notDuring: (job.notDuring ?? []).map((text) => sure(parseWindow(text))),
       priority: job.priority ?? 0,
       retry: { attempts: job.retry?.attempts ?? 1, backoffMinMs: backoff.minMs, backoffMaxMs: backoff.maxMs },

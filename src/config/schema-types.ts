@@ -603,6 +603,7 @@ export interface Job {
    * Times in which the daemon starts no backup of this job by itself: days and a time range. A range that ends before it begins crosses midnight.
    */
   notDuring?: string[];
+  when?: When;
   /**
    * When several jobs are due, the higher runs first.
    */
@@ -622,6 +623,23 @@ export interface Job {
   retention?: RetentionChoice;
   verify?: JobVerify;
   objectives?: Objectives;
+}
+/**
+ * What the machine must be like for the daemon to start a backup of this job by itself; until then it waits. A backup that was asked for does not.
+ */
+export interface When {
+  /**
+   * The load average of the last minute must be below this.
+   */
+  load?: string;
+  /**
+   * `mains`: not on battery.
+   */
+  power?: "mains";
+  /**
+   * `unmetered`: not on a network that NetworkManager knows to cost by volume.
+   */
+  network?: "unmetered";
 }
 /**
  * What happens when a run fails for a reason that may pass.

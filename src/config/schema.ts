@@ -765,6 +765,27 @@ export const configSchema: Readonly<Record<string, unknown>> = {
           default: [],
           examples: [["Mon-Fri 08:00-18:00"]],
         },
+        when: {
+          title: "When",
+          description:
+            "What the machine must be like for the daemon to start a backup of this job by itself; until then it waits. A backup that was asked for does not.",
+          type: "object",
+          additionalProperties: false,
+          patternProperties: { "^x-": {} },
+          properties: {
+            load: {
+              description: "The load average of the last minute must be below this.",
+              type: "string",
+              pattern: "^<\\s*[0-9]{1,4}(\\.[0-9]{1,2})?$",
+              examples: ["<2"],
+            },
+            power: { description: "`mains`: not on battery.", enum: ["mains"] },
+            network: {
+              description: "`unmetered`: not on a network that NetworkManager knows to cost by volume.",
+              enum: ["unmetered"],
+            },
+          },
+        },
         priority: {
           description: "When several jobs are due, the higher runs first.",
           type: "integer",

@@ -11,6 +11,7 @@ import type { Action } from "../plan/plan.ts";
 import { formatSlot } from "../plan/zone.ts";
 import type { StartedDue } from "../scheduler/due.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
+import { Machine } from "../state/machine.ts";
 import type { State } from "../state/state.ts";
 import { asRunId } from "../base/ids.ts";
 import { randomHex } from "../base/random.ts";
@@ -71,7 +72,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     log.warn(`${kind} of ${subject} skipped: ${reason}`);
     return "skipped";
   };
+  const machine = new Machine();
   const scheduler = new Scheduler({
+    machine: () => machine.state(),
     clock,
     random,
     execute: (due, abort) =>

@@ -35,8 +35,8 @@ export type SchedulerEvent =
       readonly timeMs: number;
       readonly reason: string;
     }
-  /** Waits for a window to end; told once for each wait. */
-  | { readonly type: "deferred"; readonly due: Due; readonly untilMs: number; readonly reason: string }
+  /** Waits for a window to end, or, without a time, for the machine to be as asked; told once for each wait. */
+  | { readonly type: "deferred"; readonly due: Due; readonly untilMs: number | undefined; readonly reason: string }
   | { readonly type: "started"; readonly due: StartedDue; readonly timeMs: number }
   | {
       readonly type: "ended";

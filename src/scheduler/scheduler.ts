@@ -34,6 +34,16 @@ export interface SchedulerOptions {
   /** Runs one thing to its end. A rejection counts as `failed`. The signal fires on cancel, timeout and shutdown. */
   readonly execute: (due: StartedDue, signal: AbortSignal) => Promise<RunStatus>;
   readonly onEvent: (event: SchedulerEvent) => void;
+  /** What the machine is like now; asked only for jobs that wait for it. */
+  readonly machine?: () => MachineState;
+}
+
+/** What a job may wait for. */
+export interface MachineState {
+  /** Load average of the last minute. */
+  readonly load: number;
+  readonly onBattery: boolean;
+  readonly metered: boolean;
 }
 
 /** What a person or the API asks for. */
@@ -357,16 +367,14 @@ export class Scheduler implements AsyncDisposable {
     const ready: Queued[] = [];
     for (const item of this.#queue.values()) {
       const job = config.jobs.get(item.due.subject);
-      const untilMs =
-        item.due.kind === "backup" && item.due.reason !== "asked" && job
-          ? windowEnd(job.notDuring, nowMs, config.daemon.timezone)
-          : undefined;
-      if (untilMs === undefined) {
+      const waits =
+        item.due.kind === "backup" && item.due.reason !== "asked" && job ? this.#waitOf(job, config, nowMs) : undefined;
+      if (waits === undefined) {
         const priority = item.due.kind === "backup" ? (job?.priority ?? 0) : 0;
         ready.push({ ...item, priority, targets: item.due.targets ?? job?.targets.map(({ target }) => target.name) ?? [] });
       } else if (!item.deferred) {
         item.deferred = true;
-        this.#options.onEvent({ type: "deferred", due: item.due, untilMs, reason: "the job does not start within notDuring" });
+        this.#options.onEvent({ type: "deferred", due: item.due, ...waits });
       }
     }
     const started = selectStartable({
@@ -375,6 +383,22 @@ export class Scheduler implements AsyncDisposable {
       maxConcurrent: config.daemon.maxConcurrentJobs,
     });
     for (const item of started) this.#start(item as Queued, config);
+  }
+
+  /** Why a job does not start by itself now, and until when where that is known. */
+  #waitOf(job: JobConfig, config: Config, nowMs: number): { untilMs: number | undefined; reason: string } | undefined {
+    const untilMs = windowEnd(job.notDuring, nowMs, config.daemon.timezone);
+    if (untilMs !== undefined) return { untilMs, reason: "the job does not start within notDuring" };
+    const { loadBelow, onMains, unmetered } = job.when;
+    const { machine } = this.#options;
+    if (machine === undefined || (loadBelow === undefined && !onMains && !unmetered)) return undefined;
+    const is = machine();
+    const wait = (reason: string): { untilMs: undefined; reason: string } => ({ untilMs: undefined, reason });
+    if (loadBelow !== undefined && !(is.load < loadBelow))
+      return wait(`the load is ${is.load.toFixed(2)}, and it starts below ${loadBelow}`);
+    if (onMains && is.onBattery) return wait("the machine is on battery");
+    if (unmetered && is.metered) return wait("the network is metered");
+    return undefined;
   }
 
   #start(item: Queued, config: Config): void {

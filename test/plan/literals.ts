@@ -87,6 +87,7 @@ export function job(name: string, changes: Partial<JobConfig> = {}): JobConfig {
     targets: [{ target: target("disk"), retention: undefined, required: true }],
     schedules: [{ schedule: schedule("0 2 * * *"), mode: undefined }],
     notDuring: [],
+    when: { loadBelow: undefined, onMains: false, unmetered: false },
     priority: 0,
     retry: { attempts: 3, backoffMinMs: 60_000, backoffMaxMs: 1_800_000 },
     timeoutMs: undefined,

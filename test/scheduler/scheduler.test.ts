@@ -6,7 +6,7 @@ import { makePlan } from "../../src/plan/plan.ts";
 import type { Plan } from "../../src/plan/plan.ts";
 import type { SchedulerEvent, StartedDue } from "../../src/scheduler/due.ts";
 import { collectSlots } from "../../src/scheduler/schedule.ts";
-import { Scheduler } from "../../src/scheduler/scheduler.ts";
+import { Scheduler, type MachineState } from "../../src/scheduler/scheduler.ts";
 import { config, job, observed, observedTarget, schedule, snapshot, target } from "../plan/literals.ts";
 import { FakeClock, settle } from "../support/fake-clock.ts";
 
@@ -33,7 +33,7 @@ interface Bench {
 const benches: Bench[] = [];
 
 /** A scheduler whose runs end at once as success, or, with `hold`, when the test says so. */
-function bench(options: { hold?: boolean; at?: string } = {}): Bench {
+function bench(options: { hold?: boolean; at?: string; machine?: () => MachineState } = {}): Bench {
   const clock = new FakeClock(options.at ?? START);
   const events: SchedulerEvent[] = [];
   const running: Run[] = [];
@@ -58,7 +58,8 @@ function bench(options: { hold?: boolean; at?: string } = {}): Bench {
     return promise;
   };
   const random = { bytes: (length: number): Uint8Array => new Uint8Array(length).fill(7) };
-  const scheduler = new Scheduler({ clock, random, execute, onEvent: (event) => events.push(event) });
+  const onEvent = (event: SchedulerEvent): unknown => events.push(event);
+  const scheduler = new Scheduler({ clock, random, execute, onEvent, ...(options.machine && { machine: options.machine }) });
   const skipped = (): string[] =>
     events.filter((event) => event.type === "skipped").map((event) => `${event.subject}: ${event.reason}`);
   const made = { clock, scheduler, events, running, started, skipped };
@@ -306,6 +307,33 @@ describe("overlap and the queue", () => {
     expect(on.started).toEqual(["docs at 2026-11-20 04:30", "docs at 2026-11-20 05:00"]);
     expect(on.skipped()).toEqual([]);
     expect(on.events.filter(({ type }) => type === "deferred")).toMatchObject([{ untilMs: Date.parse("2026-11-20T04:30Z") }]);
+  });
+});
+
+describe("a job that waits for the machine", () => {
+  const when = { loadBelow: 2, onMains: true, unmetered: true };
+
+  it("starts when load, power and network are as asked, once, and at once for a person", async () => {
+    const machine = { load: 5, onBattery: true, metered: true };
+    const on = bench({ machine: () => machine });
+    await begin(on, config([job("docs", { ...every(HOUR), when }), job("other", every(HOUR))]));
+    await on.clock.advance(3 * HOUR + MINUTE);
+    expect(on.started).toEqual(["other at 2026-11-20 01:00", "other at 2026-11-20 02:00", "other at 2026-11-20 03:00"]);
+    expect(on.events.filter(({ type }) => type === "deferred")).toMatchObject([
+      { due: { subject: "docs" }, untilMs: undefined, reason: "the load is 5.00, and it starts below 2" },
+    ]);
+    await on.scheduler.request({ kind: "backup", subject: "docs" });
+    expect(on.started.at(-1)).toBe("docs at 2026-11-20 03:31");
+    await on.clock.advance(HOUR);
+    machine.load = 1.99;
+    await on.clock.advance(MINUTE);
+    machine.onBattery = false;
+    await on.clock.advance(MINUTE);
+    expect(on.started.filter((run) => run.startsWith("docs"))).toHaveLength(1);
+    machine.metered = false;
+    await on.clock.advance(MINUTE);
+    expect(on.started.filter((run) => run.startsWith("docs"))).toHaveLength(2);
+    expect(on.skipped()).toEqual([]);
   });
 });
 
