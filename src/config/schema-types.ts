@@ -629,7 +629,7 @@ export interface Job {
  */
 export interface When {
   /**
-   * The load average of the last minute must be below this.
+   * `<2`: the load average of the last minute must be below 2.
    */
   load?: string;
   /**

@@ -774,7 +774,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
           patternProperties: { "^x-": {} },
           properties: {
             load: {
-              description: "The load average of the last minute must be below this.",
+              description: "`<2`: the load average of the last minute must be below 2.",
               type: "string",
               pattern: "^<\\s*[0-9]{1,4}(\\.[0-9]{1,2})?$",
               examples: ["<2"],
