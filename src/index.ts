@@ -19,6 +19,7 @@ export { systemRandom } from "./codec/system-random.ts";
 export type {
   Config,
   EncryptionConfig,
+  HookConfig,
   JobConfig,
   JobMode,
   Place,

@@ -48,6 +48,7 @@ export const ERROR_CODES = {
   source_changed: 1,
   source_unreadable: 1,
   command_failed: 1,
+  hook_failed: 1,
   // restore
   restore_refused: 1,
   restore_conflict: 1,

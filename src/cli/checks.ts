@@ -14,13 +14,14 @@ import {
   type Config,
   type EncryptionConfig,
   type Holdfast,
+  type HookConfig,
   type SourceConfig,
   type TargetConfig,
 } from "../index.ts";
 import type { Context } from "./context.ts";
 
 export interface Check {
-  readonly area: "source" | "secret" | "target" | "folder" | "clock" | "tool";
+  readonly area: "source" | "hook" | "secret" | "target" | "folder" | "clock" | "tool";
   /** What was looked at. */
   readonly name: string;
   readonly status: "ok" | "warning" | "failed";
@@ -88,6 +89,32 @@ async function checkSource(context: Context, source: SourceConfig): Promise<Chec
           new HoldfastError("source_unavailable", `${path} cannot be read (${code})`, { hint }),
         );
       }
+    }),
+  );
+}
+
+/** Whether the program of every hook is there and may be run. */
+export async function checkHooks(context: Context, config: Config): Promise<Check[]> {
+  const checks: Check[] = [];
+  for (const [section, owners] of [
+    ["jobs", config.jobs],
+    ["sources", config.sources],
+  ] as const)
+    for (const [name, { hooks }] of owners)
+      for (const [kind, list] of Object.entries(hooks ?? {}))
+        for (const [index, hook] of (list as readonly HookConfig[]).entries())
+          checks.push(await checkHook(context, `${section}.${name}.hooks.${kind}[${index}]`, hook.run[0] ?? ""));
+  return checks;
+}
+
+async function checkHook(context: Context, name: string, program: string): Promise<Check> {
+  const path = await findProgram(program, context);
+  if (path !== undefined) return ok("hook", name, `${path} can be run`);
+  return failed(
+    "hook",
+    name,
+    new HoldfastError("hook_failed", `${program} is not a program that can be run`, {
+      hint: "Install it, make it executable, or correct the first item of `run`.",
     }),
   );
 }

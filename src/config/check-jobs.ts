@@ -1,4 +1,5 @@
 import { formatDuration, parseDuration } from "../base/duration.ts";
+import { checkHooks } from "./check-places.ts";
 import { checkName, checkRetention, checkSchedule } from "./check-policies.ts";
 import { longestGapMs, ruleOf } from "./cron.ts";
 import type { ScheduleRule } from "./config.ts";
@@ -91,6 +92,7 @@ export function checkJobs(draft: Draft, file: LooseFile, timezone: string): void
     if (job.retention !== undefined) checkRetention(draft, pointerOf(pointer, "retention"), job.retention);
     if (job.verify?.schedule !== undefined)
       checkSchedule(draft, pointerOf(pointerOf(pointer, "verify"), "schedule"), job.verify.schedule);
+    checkHooks(draft, pointer, job.hooks);
     checkFormerly(draft, name, job, formerNames);
     checkModes(draft, file, pointer, job);
     checkObjectives(draft, file, pointer, job, timezone);

@@ -1,11 +1,13 @@
 import { join, matchesGlob, normalize, relative } from "node:path/posix";
+import { parseDuration } from "../base/duration.ts";
 import { parseSize } from "../base/size.ts";
 import { checkName } from "./check-policies.ts";
 import type { Draft } from "./draft.ts";
 import { pointerOf } from "./evaluate.ts";
 import { folderOf } from "./include.ts";
 import { entriesOf } from "./loose.ts";
-import type { LooseFile } from "./loose.ts";
+import type { Loose, LooseFile } from "./loose.ts";
+import type { Hooks } from "./schema-types.ts";
 import { listOf } from "./suggest.ts";
 
 /** An absolute, normalised path without a final slash, relative to the file the value stands in. */
@@ -89,7 +91,31 @@ export function checkSources(draft: Draft, file: LooseFile): void {
         checkPath(draft, pointerOf(pointerOf(pointer, "paths"), index), path);
     if (source.type === "command" && source.command?.[0]?.trim() === "")
       draft.error("wrong_value", pointerOf(pointerOf(pointer, "command"), 0), "this must be the name of a program");
+    checkHooks(draft, pointer, source.hooks);
   }
+}
+
+const HOOK_KINDS = ["before", "after", "onSuccess", "onFailure"] as const;
+
+/** The hooks of a job or source at `pointer`. */
+export function checkHooks(draft: Draft, pointer: string, hooks: Loose<Hooks> | undefined): void {
+  for (const kind of HOOK_KINDS)
+    for (const [index, hook] of (hooks?.[kind] ?? []).entries()) {
+      const at = pointerOf(pointerOf(pointerOf(pointer, "hooks"), kind), index);
+      const program = hook?.run?.[0];
+      if (program === undefined) continue;
+      const place = pointerOf(pointerOf(at, "run"), 0);
+      if (program.trim() === "") draft.error("wrong_value", place, "this must be the name of a program");
+      else if (program.startsWith("~/")) checkPath(draft, place, program);
+      else if (hook?.run?.length === 1 && /\s/.test(program) && !program.includes("/"))
+        draft.error("wrong_value", place, "a program and its arguments are a list, not one text", {
+          suggestion: `write ${JSON.stringify(program.trim().split(/\s+/)).replaceAll(",", ", ")}, or [sh, -c, "…"] for a shell`,
+        });
+      if (hook?.timeout !== undefined && parseDuration(hook.timeout) === 0)
+        draft.error("wrong_value", pointerOf(at, "timeout"), "a program needs some time", {
+          expected: "a duration above zero",
+        });
+    }
 }
 
 export function checkTargets(draft: Draft, file: LooseFile): void {

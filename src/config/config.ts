@@ -72,6 +72,24 @@ export type KeyDerivationConfig =
   | { readonly function: "scrypt"; readonly logN: number; readonly blockSize: number; readonly parallelism: number }
   | { readonly function: "pbkdf2"; readonly iterations: number; readonly saltLength: number };
 
+export type HookErrorPolicy = "fail" | "warn";
+
+export interface HookConfig {
+  /** Program and arguments; no shell. A program with a slash in it is an absolute path. */
+  readonly run: readonly string[];
+  readonly timeoutMs: number;
+  /** `fail`: a failure fails the backup; what is committed stays. */
+  readonly onError: HookErrorPolicy;
+}
+
+/** Each list runs in its order. */
+export interface HooksConfig {
+  readonly before: readonly HookConfig[];
+  readonly after: readonly HookConfig[];
+  readonly onSuccess: readonly HookConfig[];
+  readonly onFailure: readonly HookConfig[];
+}
+
 export type SourceConfig = FilesSourceConfig | CommandSourceConfig;
 
 /** `frame` compresses small chunks together (smaller); `file` compresses each by itself. */
@@ -91,6 +109,8 @@ export interface FilesSourceConfig {
   readonly oneFileSystem: boolean;
   readonly minimumEntries: number;
   readonly grouping: Grouping;
+  /** Undefined: none. */
+  readonly hooks?: HooksConfig | undefined;
 }
 
 export interface CommandSourceConfig {
@@ -102,6 +122,8 @@ export interface CommandSourceConfig {
   readonly filename: string;
   readonly timeoutMs: number | undefined;
   readonly grouping: Grouping;
+  /** Undefined: none. */
+  readonly hooks?: HooksConfig | undefined;
 }
 
 export type TargetConfig = LocalTargetConfig;
@@ -211,6 +233,8 @@ export interface JobConfig {
   readonly compression: CompressionConfig;
   readonly verify: JobVerifyConfig;
   readonly objectives: ObjectivesConfig;
+  /** Undefined: none. */
+  readonly hooks?: HooksConfig | undefined;
 }
 
 export interface JobTargetConfig {

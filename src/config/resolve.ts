@@ -122,8 +122,31 @@ class Resolution {
     };
   }
 
+  #hooks(pointer: string, hooks: S.Hooks | undefined): C.HooksConfig | undefined {
+    if (hooks === undefined) return undefined;
+    const listOf = (kind: keyof C.HooksConfig): C.HookConfig[] =>
+      (hooks[kind] ?? []).map(({ run, timeout, onError }, index) => {
+        const [program = "", ...args] = run;
+        const at = pointerOf(pointerOf(pointerOf(pointerOf(pointerOf(pointer, "hooks"), kind), index), "run"), 0);
+        return {
+          run: [program.includes("/") ? this.#path(at, program) : program, ...args],
+          timeoutMs: duration(timeout ?? "5m"),
+          onError: onError ?? (kind === "before" ? "fail" : "warn"),
+        };
+      });
+    const all = {
+      before: listOf("before"),
+      after: listOf("after"),
+      onSuccess: listOf("onSuccess"),
+      onFailure: listOf("onFailure"),
+    };
+    return Object.values(all).every((list) => list.length === 0) ? undefined : all;
+  }
+
   #source(name: string, value: S.Source): C.SourceConfig {
+    const pointer = pointerOf("/sources", name);
     const grouping = value.grouping ?? "frame";
+    const hooks = this.#hooks(pointer, value.hooks);
     if (value.type === "command")
       return {
         name,
@@ -132,8 +155,8 @@ class Resolution {
         filename: value.filename,
         timeoutMs: maybeDuration(value.timeout),
         grouping,
+        hooks,
       };
-    const pointer = pointerOf("/sources", name);
     const excludeAt = pointerOf(pointer, "exclude");
     const exclude = [...(value.exclude ?? [])];
     const paths = value.paths.map((path, index) => this.#path(pointerOf(pointerOf(pointer, "paths"), index), path));
@@ -148,6 +171,7 @@ class Resolution {
       oneFileSystem: value.oneFileSystem ?? false,
       minimumEntries: value.minimumEntries ?? 1,
       grouping,
+      hooks,
     };
   }
 
@@ -244,6 +268,7 @@ class Resolution {
         offsite: job.objectives?.offsite,
         verifiedWithinMs: maybeDuration(job.objectives?.verifiedWithin),
       },
+      hooks: this.#hooks(pointerOf("/jobs", name), job.hooks),
     };
   }
 }

@@ -306,6 +306,47 @@ export interface FilesSource {
    */
   minimumEntries?: number;
   grouping?: GroupingChoice;
+  hooks?: Hooks;
+}
+/**
+ * Programs that run around each backup of a job, or around the reading of a source: see [running programs around a backup](#running-programs-around-a-backup). Each list runs in its order, one after the other.
+ */
+export interface Hooks {
+  /**
+   * Before anything is read. When one fails, those after it do not run, and the job, or the source, fails without being read; with `onError: warn` it goes on.
+   */
+  before?: Hook[];
+  /**
+   * Always, when a `before` hook or the reading has begun: also after a failure, a cancellation, a timeout, and at the next start when the process was killed. Of a source: as soon as it has been read. Of a job: last of all. Each runs, also when another fails.
+   */
+  after?: Hook[];
+  /**
+   * When it was backed up, as a whole or in part; `HOLDFAST_STATUS` says which.
+   */
+  onSuccess?: Hook[];
+  /**
+   * When it failed. Not when somebody cancelled it.
+   */
+  onFailure?: Hook[];
+}
+/**
+ * One program.
+ */
+export interface Hook {
+  /**
+   * Program and arguments. No shell is involved; for a pipe write `[sh, -c, "…"]`. Other users of the machine can see arguments, so put no secret there.
+   *
+   * @minItems 1
+   */
+  run: string[];
+  /**
+   * The program and what it started are ended, and the hook counts as failed, after this long.
+   */
+  timeout?: string;
+  /**
+   * What a failure does: `fail` makes the backup fail (what is committed stays), `warn` goes into the log. Default: `fail` for `before`, `warn` for the others.
+   */
+  onError?: "fail" | "warn";
 }
 /**
  * What a program prints, as one file. Nothing is committed when the program fails.
@@ -330,6 +371,7 @@ export interface CommandSource {
    */
   timeout?: string;
   grouping?: GroupingChoice;
+  hooks?: Hooks;
 }
 /**
  * A folder: a disk, or a mounted network share.
@@ -623,6 +665,7 @@ export interface Job {
   retention?: RetentionChoice;
   verify?: JobVerify;
   objectives?: Objectives;
+  hooks?: Hooks;
 }
 /**
  * What the machine must be like for the daemon to start a backup of this job by itself; until then it waits. A backup that was asked for does not.

@@ -335,6 +335,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
           default: 1,
         },
         grouping: { $ref: "#/$defs/grouping" },
+        hooks: { $ref: "#/$defs/hooks" },
       },
     },
     commandSource: {
@@ -365,6 +366,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
           examples: ["30m"],
         },
         grouping: { $ref: "#/$defs/grouping" },
+        hooks: { $ref: "#/$defs/hooks" },
       },
     },
     grouping: {
@@ -820,6 +822,69 @@ export const configSchema: Readonly<Record<string, unknown>> = {
         },
         verify: { $ref: "#/$defs/jobVerify" },
         objectives: { $ref: "#/$defs/objectives" },
+        hooks: { $ref: "#/$defs/hooks" },
+      },
+    },
+    hooks: {
+      title: "Hooks",
+      description:
+        "Programs that run around each backup of a job, or around the reading of a source: see [running programs around a backup](#running-programs-around-a-backup). Each list runs in its order, one after the other.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      properties: {
+        before: {
+          description:
+            "Before anything is read. When one fails, those after it do not run, and the job, or the source, fails without being read; with `onError: warn` it goes on.",
+          type: "array",
+          items: { $ref: "#/$defs/hook" },
+          examples: [[{ run: ["systemctl", "stop", "app"], timeout: "30s" }]],
+        },
+        after: {
+          description:
+            "Always, when a `before` hook or the reading has begun: also after a failure, a cancellation, a timeout, and at the next start when the process was killed. Of a source: as soon as it has been read. Of a job: last of all. Each runs, also when another fails.",
+          type: "array",
+          items: { $ref: "#/$defs/hook" },
+          examples: [[{ run: ["systemctl", "start", "app"] }]],
+        },
+        onSuccess: {
+          description: "When it was backed up, as a whole or in part; `HOLDFAST_STATUS` says which.",
+          type: "array",
+          items: { $ref: "#/$defs/hook" },
+        },
+        onFailure: {
+          description: "When it failed. Not when somebody cancelled it.",
+          type: "array",
+          items: { $ref: "#/$defs/hook" },
+        },
+      },
+    },
+    hook: {
+      title: "Hook",
+      description: "One program.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      required: ["run"],
+      properties: {
+        run: {
+          description:
+            'Program and arguments. No shell is involved; for a pipe write `[sh, -c, "…"]`. Other users of the machine can see arguments, so put no secret there.',
+          type: "array",
+          minItems: 1,
+          items: { type: "string", pattern: "^[^\\u0000]*$" },
+          examples: [["systemctl", "stop", "app"]],
+        },
+        timeout: {
+          description: "The program and what it started are ended, and the hook counts as failed, after this long.",
+          $ref: "#/$defs/duration",
+          default: "5m",
+        },
+        onError: {
+          description:
+            "What a failure does: `fail` makes the backup fail (what is committed stays), `warn` goes into the log. Default: `fail` for `before`, `warn` for the others.",
+          enum: ["fail", "warn"],
+        },
       },
     },
     jobLimits: {

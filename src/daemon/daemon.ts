@@ -3,6 +3,7 @@ import { formatDuration } from "../base/duration.ts";
 import type { RunEvent, RunListener, RunStatus } from "../base/events.ts";
 import { formatSize } from "../base/size.ts";
 import { performAction, planNow, recordAcceptance, runBackup } from "../engine/apply.ts";
+import { settleOwedHooks } from "../engine/hooks/owed.ts";
 import { runPrune } from "../engine/prune/prune.ts";
 import { forgetOldRuns } from "../engine/runs.ts";
 import { Session } from "../engine/session.ts";
@@ -155,6 +156,7 @@ async function reconcile(
 ): Promise<void> {
   try {
     forgetOldRuns(session.state, session.surroundings.clock.now());
+    await settleOwedHooks(session, { signal });
     let plan = await planNow(session, { signal });
     const first = plan.actions.filter((action) => action.kind === "create" || action.kind === "change");
     for (const action of first) report(log, await performAction(session, action, signal));

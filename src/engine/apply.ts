@@ -15,8 +15,10 @@ import {
 import { evaluateObjectives } from "../plan/objectives.ts";
 import { collectSlots } from "../scheduler/schedule.ts";
 import { backupJob, type BackupResult } from "./backup/backup.ts";
+import { settleOwedHooks } from "./hooks/owed.ts";
+import { RunHooks, withHooks } from "./hooks/run-hooks.ts";
 import { observe } from "./observe.ts";
-import { performRun, type RunOutcome } from "./runs.ts";
+import { performRun, type RunContext, type RunOutcome } from "./runs.ts";
 import type { Session } from "./session.ts";
 
 export interface PlanRequest {
@@ -71,6 +73,7 @@ export interface ApplyResult {
  * actions that do not need it. The configuration counts as accepted once nothing of it is held.
  */
 export async function applyNow(session: Session, request: PlanRequest & { readonly signal: AbortSignal }): Promise<ApplyResult> {
+  await settleOwedHooks(session, request);
   const plan = await planNow(session, { ...request, impatient: request.impatient ?? true });
   const { open } = await session.stores();
   for (const { level, text } of await session.settleKeys(
@@ -219,40 +222,59 @@ export interface RunBackupOptions {
 /** One run of a job, recorded: backup, and the verification after it when the job or the caller wants one. */
 export async function runBackup(session: Session, jobName: string, options: RunBackupOptions): Promise<RunOutcome<BackupResult>> {
   const job = session.job(jobName);
+  // What an earlier run has left undone must not come into the middle of this one.
+  if (options.dryRun !== true) await settleOwedHooks(session, { job: job.name, signal: options.signal });
   using deadline = deadlineOf(session, job);
   const signal = deadline === undefined ? options.signal : AbortSignal.any([options.signal, deadline.signal]);
   return await performRun(
     session,
     { kind: "backup", subject: job.name, reason: options.reason, targets: options.targets },
     signal,
-    async (context) => {
-      const result = await backupJob(session, job, { ...options, ...context });
-      for (const { source, snapshots } of result.outcomes) {
-        const first = snapshots[0];
-        if (first !== undefined && options.dryRun !== true)
-          session.surroundings.listener({
-            type: "snapshot",
-            run: context.run,
-            snapshot: first.snapshot.id,
-            source,
-            targets: snapshots.map(({ target }) => target),
-          });
-      }
-      let { status, error } = result;
-      if ((options.verify ?? job.verify.afterBackup) && options.dryRun !== true) {
-        const { verifySnapshots } = await import("./verify/verify.ts");
-        const taken = result.outcomes.flatMap(({ snapshots }) => snapshots);
-        for (const target of new Set(taken.map((one) => one.target))) {
-          const ids = taken.filter((one) => one.target === target).map(({ snapshot }) => snapshot.id);
-          const report = await verifySnapshots(session, target, [job.name], ids, job.verify.readData, context);
-          if (report.ok) continue;
-          status = "failed";
-          error ??= report.error;
-        }
-      }
-      return { status, error, result, statistics: statisticsOf(result) };
+    (context) => {
+      const owner = { job: job.name, source: undefined };
+      const hooks = new RunHooks(session, owner, options.dryRun === true ? undefined : job.hooks, context);
+      return withHooks(hooks, signal, () => backUp(session, job, options, context));
     },
   );
+}
+
+/** A backup, and the verification after it. */
+async function backUp(
+  session: Session,
+  job: JobConfig,
+  options: RunBackupOptions,
+  context: RunContext,
+): Promise<{
+  readonly status: BackupResult["status"];
+  readonly error: HoldfastError | undefined;
+  readonly result: BackupResult;
+  readonly statistics: Readonly<Record<string, unknown>>;
+}> {
+  const result = await backupJob(session, job, { ...options, ...context });
+  for (const { source, snapshots } of result.outcomes) {
+    const first = snapshots[0];
+    if (first !== undefined && options.dryRun !== true)
+      session.surroundings.listener({
+        type: "snapshot",
+        run: context.run,
+        snapshot: first.snapshot.id,
+        source,
+        targets: snapshots.map(({ target }) => target),
+      });
+  }
+  let { status, error } = result;
+  if ((options.verify ?? job.verify.afterBackup) && options.dryRun !== true) {
+    const { verifySnapshots } = await import("./verify/verify.ts");
+    const taken = result.outcomes.flatMap(({ snapshots }) => snapshots);
+    for (const target of new Set(taken.map((one) => one.target))) {
+      const ids = taken.filter((one) => one.target === target).map(({ snapshot }) => snapshot.id);
+      const report = await verifySnapshots(session, target, [job.name], ids, job.verify.readData, context);
+      if (report.ok) continue;
+      status = "failed";
+      error ??= report.error;
+    }
+  }
+  return { status, error, result, statistics: statisticsOf(result) };
 }
 
 /** Aborts with `timeout` when a job runs longer than it may. Waits by the session's clock, so that far times are no trouble. */

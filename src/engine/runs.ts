@@ -79,9 +79,7 @@ export async function performRun<Result>(
     signal.throwIfAborted();
     ({ status, result, error, statistics } = await act(context));
   } catch (thrown) {
-    error = asHoldfastError(signal.aborted ? signal.reason : thrown);
-    // A timeout aborts too, but nobody asked for it.
-    status = signal.aborted && error.code === "cancelled" ? "cancelled" : "failed";
+    ({ status, error } = endOfThrown(thrown, signal));
   }
   const time = clock.now();
   const wire: ErrorWire | undefined = error?.toWire();
@@ -89,6 +87,16 @@ export async function performRun<Result>(
   listener({ type: "ended", run, status, time, ...(wire && { error: wire }) });
   forgetOldRuns(session.state, time);
   return { run, status, error, result, durationMs: clock.monotonic() - started };
+}
+
+/** How a run ends whose work rejected. */
+export function endOfThrown(
+  thrown: unknown,
+  signal: AbortSignal,
+): { readonly status: "cancelled" | "failed"; readonly error: HoldfastError } {
+  const error = asHoldfastError(signal.aborted ? signal.reason : thrown);
+  // A timeout aborts too, but nobody asked for it.
+  return { status: signal.aborted && error.code === "cancelled" ? "cancelled" : "failed", error };
 }
 
 const lastForgotten = new WeakMap<State, number>();

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
 
 /**
  * Which process this is, so that another can prove that it is gone. A pid and a host name alone prove nothing: pids are
@@ -16,12 +17,38 @@ export interface ProcessIdentity {
 
 /** The identity of the running process. Reads `/proc`; elsewhere its parts are empty, and nobody can prove this process dead. */
 export function processIdentity(): ProcessIdentity {
+  return { ...identityOf(process.pid), processStart: startOf("self") };
+}
+
+/** The identity of a living child of this process. */
+export function identityOf(pid: number): ProcessIdentity {
   return {
     bootId: read("/proc/sys/kernel/random/boot_id").trim(),
     pidNamespace: readLink("/proc/self/ns/pid"),
-    pid: process.pid,
-    processStart: startOf("self"),
+    pid,
+    processStart: startOf(String(pid)),
   };
+}
+
+/**
+ * Whether what a process has left in a state folder is left for good: it is provably dead, or of another boot, because state folders
+ * are not shared between machines. For the sole daemon of a folder also when nothing can be proven about it, unless it is itself.
+ */
+export function isRegardedAsDead(identity: ProcessIdentity, soleOwner: boolean): boolean {
+  const here = processIdentity();
+  if (isProvablyDead(identity)) return true;
+  if (here.bootId !== "" && identity.bootId !== "" && here.bootId !== identity.bootId) return true;
+  const isVisible = identity.bootId !== "" && identity.pidNamespace === here.pidNamespace;
+  return soleOwner && !isVisible && !isDeepStrictEqual(identity, here);
+}
+
+/** True only when this very process certainly runs here: the opposite of a proof is not a proof of the opposite. */
+export function isProvablyAlive(identity: ProcessIdentity): boolean {
+  if (!Number.isSafeInteger(identity.pid) || identity.pid <= 1 || identity.processStart === "") return false;
+  const here = processIdentity();
+  if (here.bootId === "" || here.bootId !== identity.bootId) return false;
+  if (here.pidNamespace === "" || here.pidNamespace !== identity.pidNamespace) return false;
+  return startOf(String(identity.pid)) === identity.processStart;
 }
 
 /**

@@ -55,6 +55,19 @@ const MIGRATIONS: readonly string[] = [
     since_ms INTEGER NOT NULL
   ) STRICT;
   `,
+  // Hooks that were promised to run after something that has begun. Only a run's own end, or its death, takes them away.
+  `
+  CREATE TABLE owed_hooks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    job TEXT NOT NULL,
+    source TEXT,
+    hook TEXT NOT NULL,
+    running TEXT,
+    claimed_by TEXT
+  ) STRICT;
+  CREATE INDEX owed_hooks_by_run ON owed_hooks (run);
+  `,
 ];
 
 /** The version this program writes. */

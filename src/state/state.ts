@@ -5,14 +5,14 @@
 import { chmodSync, existsSync, mkdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { isDeepStrictEqual } from "node:util";
 import type { SQLInputValue, SQLOutputValue } from "node:sqlite";
 import { errnoOf, HoldfastError } from "../base/errors.ts";
 import type { ErrorWire } from "../base/errors.ts";
 import type { RunKind, RunStatus } from "../base/events.ts";
 import type { RepositoryId, RunId } from "../base/ids.ts";
 import type { AcceptedTarget } from "../plan/observed.ts";
-import { isProvablyDead, processIdentity } from "./process-identity.ts";
+import { OwedHooks } from "./owed-hooks.ts";
+import { isRegardedAsDead, processIdentity } from "./process-identity.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
 import { migrate, schemaVersion, SCHEMA_VERSION } from "./schema.ts";
 
@@ -205,12 +205,15 @@ type Row = Record<string, SQLOutputValue>;
 /** An open state store. Synchronous; a write is on disk when its call returns. */
 export class State implements Disposable {
   readonly directory: string;
+  /** Hooks that must still run. */
+  readonly owedHooks: OwedHooks;
   readonly #database: DatabaseSync;
 
   /** Use `openState`. */
   constructor(database: DatabaseSync, directory: string) {
     this.#database = database;
     this.directory = directory;
+    this.owedHooks = new OwedHooks(database, (work) => this.#guard(work));
   }
 
   /** Records that this process began a run. */
@@ -259,21 +262,22 @@ export class State implements Disposable {
     return first && (rows.length === 1 || first["id"] === id) ? toRun(first) : undefined;
   }
 
-  /** Ends runs whose process is provably dead as `interrupted`; returns them as they were. `openState` does this first. */
+  /**
+   * Ends runs whose process is provably dead as `interrupted`, and frees owed hooks that it had taken on; returns the runs as they
+   * were. `openState` does this first.
+   */
   interruptDead(nowMs: number, soleOwner = false): RunRecord[] {
     const open = this.#all("SELECT * FROM runs WHERE ended_ms IS NULL");
-    const here = processIdentity();
-    const dead = open.filter((row) => {
-      const owner: ProcessIdentity = {
+    const isGone = (owner: ProcessIdentity): boolean => isRegardedAsDead(owner, soleOwner);
+    const dead = open.filter((row) =>
+      isGone({
         bootId: String(row["boot_id"]),
         pidNamespace: String(row["pid_namespace"]),
         pid: Number(row["pid"]),
         processStart: String(row["process_start"]),
-      };
-      if (isProvablyDead(owner) || isOtherBoot(owner, here)) return true;
-      const isVisible = owner.bootId !== "" && owner.pidNamespace === here.pidNamespace;
-      return soleOwner && !isVisible && !isDeepStrictEqual(owner, here);
-    });
+      }),
+    );
+    this.owedHooks.free(isGone);
     for (const row of dead)
       this.endRun(String(row["id"]) as RunId, { status: "interrupted", endedMs: Math.max(nowMs, Number(row["started_ms"])) });
     return dead.map(toRun);
@@ -442,11 +446,6 @@ export class State implements Disposable {
       throw unusable(this.directory, error);
     }
   }
-}
-
-/** A run of an earlier boot of this machine cannot be running: state folders are not shared between machines. */
-function isOtherBoot(owner: ProcessIdentity, here: ProcessIdentity): boolean {
-  return here.bootId !== "" && owner.bootId !== "" && here.bootId !== owner.bootId;
 }
 
 function conditions(all: readonly (readonly [string, SQLInputValue | undefined])[]): { where: string; values: SQLInputValue[] } {

@@ -2,7 +2,7 @@ import { globSync, readFileSync } from "node:fs";
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
 import type { Secret } from "../../src/base/secret.ts";
-import type { FilesSourceConfig, PasswordEncryptionConfig } from "../../src/config/config.ts";
+import type { FilesSourceConfig, HookConfig, PasswordEncryptionConfig } from "../../src/config/config.ts";
 import { renderProblems } from "../../src/config/problem.ts";
 import { starterConfig } from "../../src/config/starter.ts";
 import { EXPECTED } from "./expected-problems.ts";
@@ -108,6 +108,24 @@ describe("a resolved configuration", () => {
       { command: ["pass", "show", "backup"] },
       { credential: "older" },
     ]);
+  });
+
+  test("has hooks with their defaults, and programs with a path where they are", () => {
+    const hook = (run: string[], onError: "fail" | "warn", timeoutMs = 300_000): HookConfig => ({ run, timeoutMs, onError });
+    expect(every.sources.get("documents")!.hooks).toEqual({
+      before: [hook([`${FIXTURES}good/quiesce`, "on"], "fail", 30_000)],
+      after: [hook(["app", "resume"], "fail")],
+      onSuccess: [],
+      onFailure: [],
+    });
+    expect(documents.hooks).toEqual({
+      before: [hook(["systemctl", "stop", "app"], "fail"), hook(["sync"], "warn")],
+      after: [hook(["systemctl", "start", "app"], "warn")],
+      onSuccess: [hook(["/usr/bin/curl", "-fsS", "https://example.com/ok"], "warn", 10_000)],
+      onFailure: [hook(["logger", "failed"], "warn")],
+    });
+    expect(every.jobs.get("plain")!.hooks).toBeUndefined();
+    expect(Object.isFrozen(documents.hooks!.before[0]!.run)).toBe(true);
   });
 
   test("has references instead of names", () => {

@@ -1,6 +1,7 @@
 import {
   checkClock,
   checkFolders,
+  checkHooks,
   checkRepositories,
   checkSecrets,
   checkSources,
@@ -15,7 +16,11 @@ const FAILED = 1;
 
 export async function doctor(context: Context): Promise<number> {
   const { config } = await context.config();
-  const checks: Check[] = [...(await checkFolders(config)), ...(await checkSources(context, config))];
+  const checks: Check[] = [
+    ...(await checkFolders(config)),
+    ...(await checkSources(context, config)),
+    ...(await checkHooks(context, config)),
+  ];
   const folders = checks.filter(({ area, status }) => area === "folder" && status === "failed");
   if (folders.length === 0) {
     await using opened = await context.open();

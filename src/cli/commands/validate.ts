@@ -1,5 +1,5 @@
 import { renderProblems } from "../../index.ts";
-import { checkRepositories, checkSecrets, checkSources, type Check } from "../checks.ts";
+import { checkHooks, checkRepositories, checkSecrets, checkSources, type Check } from "../checks.ts";
 import type { Context } from "../context.ts";
 import { plural } from "../format.ts";
 import { renderChecks } from "./doctor.ts";
@@ -42,6 +42,7 @@ async function online(context: Context): Promise<Check[]> {
   const { holdfast } = opened;
   return [
     ...(await checkSources(context, holdfast.config)),
+    ...(await checkHooks(context, holdfast.config)),
     ...(await checkSecrets(holdfast)),
     ...(await checkRepositories(holdfast)),
   ];

@@ -6,6 +6,9 @@ import type { JobConfig, JobMode, JobTargetConfig, SourceConfig } from "../../co
 import type { SnapshotInfo, Store, WriteRequest, WriteResult } from "../../formats/format.ts";
 import { formatOf } from "../../formats/registry.ts";
 import type { OpenSource } from "../../sources/source.ts";
+import { childEnvironment } from "../child-environment.ts";
+import { RunHooks, type HookEnd } from "../hooks/run-hooks.ts";
+import { endOfThrown } from "../runs.ts";
 import { createSource } from "../sources.ts";
 import type { ClosedStore, Session } from "../session.ts";
 import { chooseBaseline } from "./baseline.ts";
@@ -33,6 +36,11 @@ export interface SourceOutcome {
   readonly source: string;
   readonly snapshots: readonly { readonly target: string; readonly snapshot: SnapshotInfo }[];
   readonly errors: readonly { readonly target: string | undefined; readonly error: ErrorWire }[];
+}
+
+interface WritableOutcome extends SourceOutcome {
+  readonly snapshots: { target: string; snapshot: SnapshotInfo }[];
+  readonly errors: { target: string | undefined; error: ErrorWire }[];
 }
 
 export interface BackupResult {
@@ -72,7 +80,13 @@ export async function backupJob(session: Session, job: JobConfig, options: Backu
   const outcomes: SourceOutcome[] = [];
   for (const source of sources) {
     options.signal.throwIfAborted();
-    outcomes.push(await backupSource(session, job, source, open, closed, options));
+    const hooks = new RunHooks(
+      session,
+      { job: job.name, source: source.name },
+      options.dryRun === true ? undefined : source.hooks,
+      options,
+    );
+    outcomes.push(await backupSource(session, job, source, open, closed, hooks, options));
   }
   const result = summarise(targets, outcomes);
   // A cancellation during the last commit is in the outcome of its target; the run was cancelled all the same.
@@ -137,35 +151,34 @@ async function backupSource(
   config: SourceConfig,
   open: readonly Store[],
   closed: readonly { readonly target: { readonly name: string }; readonly error: HoldfastError }[],
+  hooks: RunHooks,
   options: BackupOptions,
 ): Promise<SourceOutcome> {
   const errors: { target: string | undefined; error: ErrorWire }[] = closed.map(({ target, error }) => ({
     target: target.name,
     error: error.toWire(),
   }));
-  const snapshots: { target: string; snapshot: SnapshotInfo }[] = [];
-  if (open.length === 0) return { source: config.name, snapshots, errors };
-  const take = (results: readonly WriteResult[]): void => {
-    for (const result of results)
-      if ("snapshot" in result) snapshots.push({ target: result.store, snapshot: result.snapshot });
-      else errors.push({ target: result.store, error: result.error.toWire() });
+  const outcome: WritableOutcome = { source: config.name, snapshots: [], errors };
+  const { snapshots } = outcome;
+  const fail = (error: unknown): void => {
+    if (error !== undefined) errors.push({ target: undefined, error: asHoldfastError(error).toWire() });
   };
-  try {
-    const repositories = open.filter((store) => store.capabilities.incremental);
-    const archives = open.filter((store) => !store.capabilities.incremental);
-    if (repositories.length > 0) take(await writeLive(session, job, config, repositories, options));
-    const written = snapshots[0];
-    const reader = written === undefined ? undefined : repositories.find((store) => store.name === written.target);
-    for (const archive of archives) {
-      // The source is read once: where a repository got it, the archive is written from that snapshot.
-      if (written !== undefined && reader !== undefined)
-        take(await writeFromSnapshot(session, job, config, archive, reader, written.snapshot, options));
-      else take(await writeLive(session, job, config, [archive], options));
+  let isAborted = false;
+  if (open.length > 0)
+    try {
+      await hooks.before(options.signal);
+      await writeSource(session, job, config, open, outcome, options, () => {
+        // The commit does not wait for it; a failure is told below.
+        hooks.after({ status: "read" }).catch(() => undefined);
+      });
+    } catch (error) {
+      isAborted = options.signal.aborted;
+      if (!isAborted) fail(error);
     }
-  } catch (error) {
-    options.signal.throwIfAborted();
-    errors.push({ target: undefined, error: asHoldfastError(error).toWire() });
-  }
+  const end = endOfSource(job, outcome, options.signal, isAborted);
+  await hooks.after(end).then(fail, fail);
+  fail(await hooks.ended(end, options.signal));
+  if (isAborted) options.signal.throwIfAborted();
   for (const { target, error } of errors)
     options.onMessage(
       "error",
@@ -185,7 +198,38 @@ async function backupSource(
         `${config.name}: ${snapshot.changedWhileRead} files changed while they were read, twice; their copies may not be consistent`,
       );
   }
-  return { source: config.name, snapshots, errors };
+  return outcome;
+}
+
+/** Writes a source to every store. `onRead` is told when it has been read for the last time, before that is committed. */
+async function writeSource(
+  session: Session,
+  job: JobConfig,
+  config: SourceConfig,
+  open: readonly Store[],
+  { snapshots, errors }: WritableOutcome,
+  options: BackupOptions,
+  onRead: () => void,
+): Promise<void> {
+  const take = (results: readonly WriteResult[]): void => {
+    for (const result of results)
+      if ("snapshot" in result) snapshots.push({ target: result.store, snapshot: result.snapshot });
+      else errors.push({ target: result.store, error: result.error.toWire() });
+  };
+  const repositories = open.filter((store) => store.capabilities.incremental);
+  const archives = open.filter((store) => !store.capabilities.incremental);
+  // Archives read the source once more where no repository got it.
+  const onLast = (isLast: boolean): (() => void) | undefined => (isLast ? onRead : undefined);
+  if (repositories.length > 0) take(await writeLive(session, job, config, repositories, options, onLast(archives.length === 0)));
+  const written = snapshots[0];
+  const reader = written === undefined ? undefined : repositories.find((store) => store.name === written.target);
+  if (reader !== undefined) onRead();
+  for (const archive of archives) {
+    // The source is read once: where a repository got it, the archive is written from that snapshot.
+    if (written !== undefined && reader !== undefined)
+      take(await writeFromSnapshot(session, job, config, archive, reader, written.snapshot, options));
+    else take(await writeLive(session, job, config, [archive], options, onLast(archive === archives.at(-1))));
+  }
 }
 
 async function writeLive(
@@ -194,10 +238,11 @@ async function writeLive(
   config: SourceConfig,
   stores: readonly Store[],
   options: BackupOptions,
+  onRead: (() => void) | undefined,
 ): Promise<WriteResult[]> {
-  const source = createSource(config);
+  const source = createSource(config, childEnvironment(session.config, session.surroundings.env));
   await using opened = await source.open({ signal: options.signal });
-  const request = await requestFor(session, job, config, stores, opened, options);
+  const request = await requestFor(session, job, config, stores, opened, options, onRead);
   const first = stores[0] as Store;
   return await (await formatOf(first.format)).write(stores, { ...request, profile: source.profile });
 }
@@ -209,6 +254,7 @@ async function requestFor(
   stores: readonly Store[],
   opened: OpenSource,
   options: BackupOptions,
+  onRead?: () => void,
 ): Promise<WriteRequest> {
   const choice = await chooseBaseline(session.config.host, job, config, stores, options);
   let bytes = 0;
@@ -233,6 +279,7 @@ async function requestFor(
             hint: "Exclude what should not be there, or raise jobs.*.maxSnapshotSize. Nothing was committed.",
           },
         );
+      onRead?.();
       return config.type === "files" ? { ...opened.facts(), roots: config.paths } : opened.facts();
     },
     compression: job.compression,
@@ -270,6 +317,17 @@ async function writeFromSnapshot(
   };
   const request = await requestFor(session, job, config, [archive], opened, options);
   return await (await formatOf(archive.format)).write([archive], { ...request, id: snapshot.id, inherited: snapshot });
+}
+
+/** What the hooks of a source are told of its end. One that was stored as a whole before it was aborted was not stopped. */
+function endOfSource(
+  job: JobConfig,
+  outcome: SourceOutcome,
+  signal: AbortSignal,
+  isAborted: boolean,
+): HookEnd & { readonly status: RunStatus } {
+  const { status, error } = summarise(job.targets, [outcome]);
+  return isAborted || (signal.aborted && status !== "success") ? endOfThrown(undefined, signal) : { status, error };
 }
 
 function summarise(targets: readonly JobTargetConfig[], outcomes: readonly SourceOutcome[]): BackupResult {

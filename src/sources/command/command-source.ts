@@ -2,10 +2,10 @@
 import { strict as assert } from "node:assert";
 import { userInfo } from "node:os";
 import { formatDuration } from "../../base/duration.ts";
-import { HoldfastError } from "../../base/errors.ts";
+import { errnoOf, HoldfastError } from "../../base/errors.ts";
 import { groupName } from "../../posix/owners.ts";
+import { ProcessGroup, type CommandExit } from "../../posix/process-group.ts";
 import type { Entry, EntryMeta, OpenSource, Source, WalkEvent } from "../source.ts";
-import { ProcessGroup, type CommandExit } from "./process-group.ts";
 
 export interface CommandSourceConfig {
   /** Program and arguments; never given to a shell. */
@@ -41,10 +41,28 @@ export function createCommandSource(config: CommandSourceConfig): Source {
     async open({ signal }) {
       signal.throwIfAborted();
       const startMs = (config.now ?? Date.now)();
-      const group = await ProcessGroup.start(config);
+      const group = await start(config);
       return new OpenCommand(config, group, startMs, signal);
     },
   };
+}
+
+/** Rejects with `source_unavailable` when the command cannot be started. */
+async function start(config: CommandSourceConfig): Promise<ProcessGroup> {
+  const { command, cwd } = config;
+  try {
+    return await ProcessGroup.start(config);
+  } catch (error) {
+    const program = command[0] as string;
+    const reason = errnoOf(error) ?? (error instanceof Error ? error.message : String(error));
+    throw new HoldfastError("source_unavailable", `The command ${program} cannot be started (${reason})`, {
+      hint:
+        reason === "ENOENT"
+          ? `Check that ${program} is installed and on PATH${cwd === undefined ? "" : `, and that the folder ${cwd} exists`}.`
+          : `Check that this user may run ${program}.`,
+      cause: error,
+    });
+  }
 }
 
 class OpenCommand implements OpenSource {

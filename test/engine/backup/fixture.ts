@@ -25,6 +25,8 @@ export interface Setup {
   readonly appendOnly?: boolean;
   readonly cacheDir?: string;
   readonly job?: Partial<JobConfig>;
+  /** Hooks run in its folder. */
+  readonly configPath?: string;
   readonly surroundings?: Partial<Surroundings>;
 }
 
@@ -73,7 +75,7 @@ export function sessionOf(state: State, setup: Setup): Session {
   } as unknown as JobConfig;
   const config = {
     host: "host",
-    path: "/nowhere/config.yaml",
+    path: setup.configPath ?? "/nowhere/config.yaml",
     // A cache that cannot be written is not used.
     daemon: { cacheDir: setup.cacheDir ?? "/dev/null" },
     digest: "00",
