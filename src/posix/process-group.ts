@@ -16,6 +16,8 @@ export interface CommandOptions {
   readonly cwd?: string | undefined;
   /** Given all error output as it comes, besides its end being kept. */
   readonly onStderr?: ((chunk: Uint8Array) => void) | undefined;
+  /** Told the process's id as soon as there is one, before anything else can happen here. Must not throw. */
+  readonly onSpawn?: ((pid: number) => void) | undefined;
 }
 
 const STDERR_TAIL_BYTES = 64 * 1024;
@@ -71,6 +73,7 @@ export class ProcessGroup {
       shell: false,
       windowsHide: true,
     });
+    if (child.pid !== undefined) options.onSpawn?.(child.pid);
     const group = new ProcessGroup(child, options.onStderr);
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);
@@ -130,12 +133,14 @@ export class ProcessGroup {
 
 /**
  * Ends a group that another process left behind, by the id of its first process, which the caller knows to be the one that it
- * means: SIGTERM, and SIGKILL after `graceMs`. Resolves when the group is gone, or has been killed.
+ * means: SIGTERM, and SIGKILL after `graceMs`. Resolves when the group is gone; one that not even that ends, `graceMs` later.
  */
 export async function endGroup(pid: number, graceMs: number): Promise<void> {
-  signalGroup(pid, "SIGTERM");
-  for (let waitedMs = 0; waitedMs < graceMs && groupExists(pid); waitedMs += POLL_MS) await sleep(POLL_MS);
-  if (groupExists(pid)) signalGroup(pid, "SIGKILL");
+  for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+    signalGroup(pid, signal);
+    for (let waitedMs = 0; waitedMs < graceMs && groupExists(pid); waitedMs += POLL_MS) await sleep(POLL_MS);
+    if (!groupExists(pid)) return;
+  }
 }
 
 function signalGroup(pid: number, signal: NodeJS.Signals): void {

@@ -46,6 +46,7 @@ export async function runHook(call: HookCall, options: RunHookOptions): Promise<
       env: options.env,
       cwd: call.cwd,
       onStderr: (chunk) => errors.add(chunk),
+      onSpawn: options.onProcess,
     });
   } catch (error) {
     const reason = errnoOf(error) ?? (error instanceof Error ? error.message : String(error));
@@ -55,7 +56,6 @@ export async function runHook(call: HookCall, options: RunHookOptions): Promise<
       cause: error,
     });
   }
-  options.onProcess(group.pid);
   let ended: "timeout" | "abort" | undefined;
   let stopped: Promise<void> | undefined;
   const stop = (why: "timeout" | "abort"): void => {
