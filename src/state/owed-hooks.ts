@@ -73,15 +73,19 @@ export class OwedHooks {
    * somebody else (or another part of this process) has taken on is left out; `left` counts it.
    */
   claim(job: string | undefined): { readonly claimed: OwedHook[]; readonly left: number } {
-    const me = JSON.stringify(processIdentity());
-    return this.#transaction(() => {
-      const rows: Row[] = this.#database
+    const due = (): Row[] =>
+      this.#database
         .prepare(
           `SELECT owed_hooks.*, runs.status FROM owed_hooks JOIN runs ON runs.id = owed_hooks.run
            WHERE runs.ended_ms IS NOT NULL AND (?1 IS NULL OR job = ?1)
            ORDER BY runs.started_ms, runs.rowid, source IS NULL, owed_hooks.id`,
         )
         .all(job ?? null);
+    // Mostly there is nothing, and nobody has to wait for a lock.
+    if (this.#guard(due).length === 0) return { claimed: [], left: 0 };
+    const me = JSON.stringify(processIdentity());
+    return this.#transaction(() => {
+      const rows = due();
       const free = rows.filter((row) => row["claimed_by"] === null);
       for (const row of free) this.#run("UPDATE owed_hooks SET claimed_by = ? WHERE id = ?", [me, Number(row["id"])]);
       return { claimed: free.map(toOwedHook), left: rows.length - free.length };
@@ -97,12 +101,12 @@ export class OwedHooks {
 
   /** Frees what processes had claimed that are gone. */
   free(isGone: (owner: ProcessIdentity) => boolean): void {
-    this.#transaction(() => {
-      const rows: Row[] = this.#database.prepare("SELECT id, claimed_by FROM owed_hooks WHERE claimed_by IS NOT NULL").all();
+    this.#guard(() => {
+      const rows: Row[] = this.#database.prepare("SELECT DISTINCT claimed_by FROM owed_hooks WHERE claimed_by IS NOT NULL").all();
       for (const row of rows) {
         const owner = toIdentity(row["claimed_by"]);
         if (owner === undefined || isGone(owner))
-          this.#run("UPDATE owed_hooks SET claimed_by = NULL WHERE id = ?", [Number(row["id"])]);
+          this.#run("UPDATE owed_hooks SET claimed_by = NULL WHERE claimed_by = ?", [String(row["claimed_by"])]);
       }
     });
   }

@@ -10,9 +10,9 @@ import type { HookCall } from "./plan.ts";
 export const KILL_GRACE_MS = 5000;
 /** How long output is waited for when a hook has exited: what it left running in the background may hold the pipes for ever. */
 const DRAIN_MS = 1000;
-/** What an error repeats of a hook's standard error. */
-const QUOTED_LINES = 10;
-const QUOTED_CHARACTERS = 2000;
+/** What an error repeats of the end of a hook's standard error, as its data, and in its message, which is one line. */
+const QUOTED = { lines: 10, characters: 2000 };
+const TOLD = { lines: 3, characters: 500 };
 
 export interface RunHookOptions {
   /** The whole environment. */
@@ -113,13 +113,11 @@ function failureOf(exit: CommandExit): string | undefined {
 
 function failed(call: HookCall, what: string, exit: CommandExit, stderrTail: string): HoldfastError {
   const program = call.run[0] as string;
-  const stderr = stderrTail.split("\n").slice(-QUOTED_LINES).join("\n").slice(-QUOTED_CHARACTERS);
-  return new HoldfastError(
-    "hook_failed",
-    `The hook ${call.name} (${program}) failed: ${what}${stderr === "" ? "" : `\n${stderr}`}`,
-    {
-      hint: `All it printed is in the log of the run. Run ${program} by hand, as this user, and see that it exits with 0.`,
-      data: { hook: call.name, program, exitCode: exit.code, signal: exit.signal, stderr },
-    },
-  );
+  const lines = stderrTail.split("\n").filter((line) => line.trim() !== "");
+  const end = (of: typeof QUOTED, between: string): string => lines.slice(-of.lines).join(between).slice(-of.characters);
+  const told = end(TOLD, "; ");
+  return new HoldfastError("hook_failed", `The hook ${call.name} (${program}) failed: ${what}${told === "" ? "" : `: ${told}`}`, {
+    hint: `All it printed is in the log of the run. Run ${program} by hand, as this user, and see that it exits with 0.`,
+    data: { hook: call.name, program, exitCode: exit.code, signal: exit.signal, stderr: end(QUOTED, "\n") },
+  });
 }

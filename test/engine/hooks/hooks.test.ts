@@ -163,6 +163,33 @@ describe("hooks", () => {
     expect(disk.ranBefore).toBe(true);
   });
 
+  test.each([
+    ["read by two archives", ["archive", "archive"], ["reading of first", "reading of first", "after of first: read"]],
+    [
+      "read by a repository, of which an archive is made",
+      ["repository", "archive"],
+      ["reading of first", "after of first: read"],
+    ],
+  ])("of a source that is %s hold it until the last reading is over", async (_, kinds, expected) => {
+    await using session = sessionOf(state, {
+      targets: { one: new MemoryTarget(), two: new MemoryTarget() },
+      sources: [reading("first", { hooks: hooks() })],
+      configPath: join(folder, "config.yaml"),
+      job: { mode: "full" },
+      surroundings: { env: ENV },
+    });
+    for (const [index, name] of ["one", "two"].entries()) {
+      if (kinds[index] === "archive")
+        Object.assign(session.target(name), {
+          format: { kind: "archive", container: "tar", compression: { type: "none" } },
+          encryption: undefined,
+        });
+      await session.create(name, { recreate: false });
+    }
+    expect(await runBackup(session, "job", { signal: never() })).toMatchObject({ status: "success" });
+    expect(trace()).toEqual(["before of first: running", ...expected, "onSuccess of first: success"]);
+  });
+
   test("are not run by a dry run", async () => {
     await using session = await ready({ sources: [files({ hooks: hooks() })], job: { hooks: hooks() } });
     expect(await runBackup(session, "job", { signal: never(), dryRun: true })).toMatchObject({ status: "success" });
@@ -197,7 +224,7 @@ describe("a hook that fails", () => {
       status: "failed",
       error: { code: "hook_failed", data: { hook: "jobs.job.hooks.before[1]", exitCode: 3, stderr: "the reason" } },
     });
-    expect(outcome.error?.message).toContain("it exited with 3\nthe reason");
+    expect(outcome.error?.message).toContain("it exited with 3: the reason");
     expect(trace()).toEqual([
       "before of job: running",
       "onFailure of job: failed hook_failed",

@@ -80,7 +80,8 @@ describe("a hook", () => {
   test("that exits with another code than 0 has failed, with the end of what it said", async () => {
     const error = await run(call("for i in $(seq 100); do echo line $i >&2; done; exit 3"));
     expect(error).toMatchObject({ code: "hook_failed", data: { hook: "hook", program: "sh", exitCode: 3, signal: null } });
-    expect(error?.message).toMatch(/^The hook hook \(sh\) failed: it exited with 3\nline 91\n(?:line \d+\n){8}line 100$/);
+    expect(error?.message).toBe("The hook hook (sh) failed: it exited with 3: line 98; line 99; line 100");
+    expect(error?.data?.["stderr"]).toMatch(/^line 91\n(?:line \d+\n){8}line 100$/);
     expect(await run(call("kill -SEGV $$"))).toMatchObject({ data: { exitCode: null, signal: "SIGSEGV" } });
   });
 
