@@ -357,7 +357,7 @@ export interface CommandSource {
    */
   type: "command";
   /**
-   * Program and arguments. No shell is involved; for a pipe write `[sh, -c, "…"]`.
+   * Program and arguments. No shell is involved; for a pipe write `[sh, -c, "…"]`. It inherits the environment of Holdfast, without the variables that hold a secret of this configuration.
    *
    * @minItems 1
    */

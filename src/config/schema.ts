@@ -348,7 +348,8 @@ export const configSchema: Readonly<Record<string, unknown>> = {
       properties: {
         type: { description: "Chooses this type.", const: "command" },
         command: {
-          description: 'Program and arguments. No shell is involved; for a pipe write `[sh, -c, "…"]`.',
+          description:
+            'Program and arguments. No shell is involved; for a pipe write `[sh, -c, "…"]`. It inherits the environment of Holdfast, without the variables that hold a secret of this configuration.',
           type: "array",
           minItems: 1,
           items: { type: "string" },
