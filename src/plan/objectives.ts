@@ -3,6 +3,7 @@ import { formatDuration } from "../base/duration.ts";
 import type { Config, JobConfig } from "../config/config.ts";
 import { isReadable } from "./observed.ts";
 import type { Observed, ObservedSnapshot } from "./observed.ts";
+import type { Slots } from "./plan.ts";
 import { isSuspicious } from "./retention.ts";
 
 export interface ObjectiveResult {
@@ -11,6 +12,8 @@ export interface ObjectiveResult {
   readonly met: boolean;
   /** For people: what was promised and what is. */
   readonly reason: string;
+  /** When a promise that is kept is broken if nothing happens; undefined where time alone breaks nothing. */
+  readonly untilMs: number | undefined;
 }
 
 /**
@@ -32,13 +35,16 @@ function evaluateJob(config: Config, job: JobConfig, observed: Observed, nowMs: 
   const { rpoMs, copies, offsite, verifiedWithinMs } = job.objectives;
   const bySource = job.sources.map(({ name }) => ({ name, copies: copiesOf(config, job, observed, name, nowMs) }));
   const results: ObjectiveResult[] = [];
+  const oldestNewest = Math.min(...bySource.map(({ copies: held }) => Math.max(...held.map(({ snapshot }) => snapshot.timeMs))));
   const judge = (
     objective: ObjectiveResult["objective"],
     verdict: (source: string, held: readonly Copy[]) => string | undefined,
     good: string,
   ): void => {
     const failed = bySource.map((source) => verdict(source.name, source.copies)).filter((reason) => reason !== undefined);
-    results.push({ job: job.name, objective, met: failed.length === 0, reason: failed.length === 0 ? good : failed.join("; ") });
+    const met = failed.length === 0;
+    const untilMs = met && rpoMs !== undefined ? oldestNewest + rpoMs : undefined;
+    results.push({ job: job.name, objective, met, reason: met ? good : failed.join("; "), untilMs });
   };
   if (rpoMs !== undefined) {
     const promise = formatDuration(rpoMs);
@@ -80,9 +86,11 @@ function evaluateJob(config: Config, job: JobConfig, observed: Observed, nowMs: 
 
 function judgeVerified(job: JobConfig, observed: Observed, withinMs: number, nowMs: number): ObjectiveResult {
   const problems: string[] = [];
+  let oldestMs = Number.POSITIVE_INFINITY;
   for (const { target, required } of job.targets) {
     if (!required) continue;
     const last = observed.targets.get(target.name)?.verifications.get(job.name);
+    oldestMs = Math.min(oldestMs, last?.timeMs ?? oldestMs);
     if (!last || last.timeMs > nowMs) problems.push(`never verified on ${target.name}`);
     else if (!last.ok) problems.push(`the last verification on ${target.name} failed`);
     else if (nowMs - last.timeMs > withinMs)
@@ -92,7 +100,35 @@ function judgeVerified(job: JobConfig, observed: Observed, withinMs: number, now
   }
   const reason =
     problems.length === 0 ? `verified within ${formatDuration(withinMs)} on every required target` : problems.join("; ");
-  return { job: job.name, objective: "verifiedWithin", met: problems.length === 0, reason };
+  const untilMs = problems.length === 0 && Number.isFinite(oldestMs) ? oldestMs + withinMs : undefined;
+  return { job: job.name, objective: "verifiedWithin", met: problems.length === 0, reason, untilMs };
+}
+
+/** Whether a job is later than its own schedule allows. */
+export interface OverdueResult {
+  readonly job: string;
+  readonly overdue: boolean;
+  readonly reason: string;
+}
+
+/**
+ * One result for each enabled job with a schedule, that nobody paused. Overdue is a job of which some source had no success of this host on any
+ * target since the slot before the last: a whole interval has passed in vain, whatever the runs said.
+ */
+export function evaluateOverdue(config: Config, observed: Observed, slots: Slots, nowMs: number): OverdueResult[] {
+  const results: OverdueResult[] = [];
+  for (const job of config.jobs.values()) {
+    const own = slots.jobs.get(job.name)?.backup ?? [];
+    if (!job.enabled || observed.paused.has(job.name) || own.length === 0) continue;
+    const sinceMs = Math.max(...own.map(({ previousMs }) => previousMs ?? Number.NEGATIVE_INFINITY));
+    const late = job.sources
+      .map(({ name }) => ({ name, newest: copiesOf(config, job, observed, name, nowMs).map(({ snapshot }) => snapshot.timeMs) }))
+      // A source that never had one is about to get it: the plan says so.
+      .filter(({ newest }) => newest.length > 0 && Math.max(...newest) < sinceMs)
+      .map(({ name, newest }) => `the newest success of ${name} is ${formatDuration(nowMs - Math.max(...newest))} old`);
+    results.push({ job: job.name, overdue: late.length > 0, reason: late.join("; ") || "on schedule" });
+  }
+  return results;
 }
 
 /** The newest honest success of a source on each target that can be read. */

@@ -14,6 +14,8 @@ export interface ScheduleSlot {
   readonly mode: JobMode;
   /** The newest slot at or before now; undefined when there never was one. */
   readonly lastMs: number | undefined;
+  /** The one before that. */
+  readonly previousMs: number | undefined;
   readonly catchUp: boolean;
   readonly jitterMs: number;
 }

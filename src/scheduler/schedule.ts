@@ -87,13 +87,17 @@ export function nextRuns(rule: ScheduleRule, afterMs: number, timezone: string, 
 /** What planning must know of schedules at `nowMs`: the last slot of each, and the next runs of each job. */
 export function collectSlots(config: Config, nowMs: number): Slots {
   const { timezone } = config.daemon;
-  const slot = (schedule: ScheduleConfig, mode: JobMode): ScheduleSlot => ({
-    text: schedule.name === undefined ? schedule.text : `${schedule.name} (${schedule.text})`,
-    mode,
-    lastMs: previousRun(schedule.rule, nowMs, timezone),
-    catchUp: schedule.catchUp,
-    jitterMs: schedule.jitterMs,
-  });
+  const slot = (schedule: ScheduleConfig, mode: JobMode): ScheduleSlot => {
+    const lastMs = previousRun(schedule.rule, nowMs, timezone);
+    return {
+      text: schedule.name === undefined ? schedule.text : `${schedule.name} (${schedule.text})`,
+      mode,
+      lastMs,
+      previousMs: lastMs === undefined ? undefined : previousRun(schedule.rule, lastMs - 1, timezone),
+      catchUp: schedule.catchUp,
+      jitterMs: schedule.jitterMs,
+    };
+  };
   const jobSlots = (job: JobConfig): JobSlots => ({
     backup: job.schedules.map(({ schedule, mode }) => slot(schedule, mode ?? job.mode)),
     verify: job.verify.schedule && slot(job.verify.schedule, job.mode),

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Config, JobConfig, RetentionConfig } from "../../src/config/config.ts";
 import { acceptedTargets } from "../../src/plan/changes.ts";
-import { evaluateObjectives } from "../../src/plan/objectives.ts";
+import { evaluateObjectives, evaluateOverdue } from "../../src/plan/objectives.ts";
 import type { Observed, ObservedRun, ObservedSnapshot, ObservedTarget } from "../../src/plan/observed.ts";
 import { hasChanges, heldActions, makePlan } from "../../src/plan/plan.ts";
 import type { BackupAction, Plan, PlanOptions } from "../../src/plan/plan.ts";
@@ -353,6 +353,37 @@ describe("objectives", () => {
       ),
     ).toEqual([["rpo", false, expect.stringContaining("1d 3h old")]]);
     expect(promise({ rpoMs: 26 * HOUR }, disk())).toEqual([["rpo", false, "files has no successful snapshot"]]);
+  });
+
+  it("what is kept is said with the time at which it would be broken", () => {
+    const verified = { verifications: new Map([["documents", { timeMs: NOW - 2 * DAY, ok: true }]]) };
+    const by = config([
+      job("documents", { objectives: { rpoMs: 26 * HOUR, copies: undefined, offsite: undefined, verifiedWithinMs: 8 * DAY } }),
+    ]);
+    const until = (...targets: ObservedTarget[]): unknown[] =>
+      evaluateObjectives(by, observed(targets), NOW).map(({ untilMs }) => untilMs && (untilMs - NOW) / HOUR);
+    expect(until(observedTarget("disk", [ago(5)], verified))).toEqual([21, 144]);
+    expect(until(observedTarget("disk", [ago(27)], verified))).toEqual([undefined, 144]);
+    expect(until(observedTarget("disk", [ago(5)]))).toEqual([21, undefined]);
+  });
+
+  it("a job is overdue when a whole interval of its schedules has passed without a success", () => {
+    const overdue = (changes: Partial<JobConfig>, more: Partial<Observed>, ...snapshots: ObservedSnapshot[]): unknown[] => {
+      const by = config([job("documents", changes)]);
+      const seen = observed([disk(...snapshots)], more);
+      return evaluateOverdue(by, seen, collectSlots(by, NOW), NOW).map(({ overdue: late, reason }) => (late ? reason : late));
+    };
+    // Slots at 02:00: ten hours ago, and thirty-four.
+    expect(overdue({}, {}, ago(33))).toEqual([false]);
+    expect(overdue({}, {}, ago(35))).toEqual(["the newest success of files is 1d 11h old"]);
+    expect(overdue({}, {}, ago(35), ago(1, { status: "partial" }))).toHaveLength(1);
+    expect(overdue({}, {}, ago(35), ago(1, { host: "other" }))).toEqual(["the newest success of files is 1d 11h old"]);
+    expect(overdue({}, {})).toEqual([false]);
+    expect(overdue({}, { paused: new Set(["documents"]) }, ago(35))).toEqual([]);
+    expect(overdue({ enabled: false }, {}, ago(35))).toEqual([]);
+    expect(overdue({ schedules: [] }, {}, ago(35))).toEqual([]);
+    const two = [schedule("0 2 * * *"), schedule(HOUR)].map((one) => ({ schedule: one, mode: undefined }));
+    expect(overdue({ schedules: two }, {}, ago(3))).toEqual(["the newest success of files is 3h 00m old"]);
   });
 
   it("copies and offsite count current copies on targets that can be read", () => {
