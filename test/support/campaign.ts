@@ -95,15 +95,21 @@ export class Campaign {
     await this.lab.backup();
   }
 
+  /** In a mixed order, so that each meets what the others left, and prunes keep the repository from growing for ever. */
   async #random(): Promise<void> {
-    for (const operation of ["backup", "prune", "repair", "key"] as const) {
-      if (this.#options.random[operation] === 0) continue;
+    const left: Record<Operation, number> = { ...this.#options.random };
+    const operations = (Object.keys(left) as Operation[]).filter((operation) => left[operation] > 0);
+    for (const operation of operations)
       for (let i = 0; i < 2; i++) await this.#kill(operation, "calibration", undefined, Number.POSITIVE_INFINITY);
-      const wanted = this.#options.random[operation];
-      for (let tries = 0; this.#killsOf(operation, "random moment") < wanted; tries++) {
-        must(tries < 3 * wanted + 20, `only ${this.#killsOf(operation, "random moment")} of ${tries} runs could be killed`);
-        await this.#kill(operation, "random moment", undefined, this.#numbers.unit() * this.#duration(operation));
-      }
+    const wanted = operations.reduce((sum, operation) => sum + left[operation], 0);
+    for (let tries = 0; ; tries++) {
+      const deck = operations.flatMap((operation) => Array<Operation>(left[operation]).fill(operation));
+      const operation = deck[this.#numbers.below(Math.max(1, deck.length))];
+      if (operation === undefined) return;
+      must(tries < 3 * wanted + 20, `${deck.length} of ${wanted} kills are left after ${tries} runs`);
+      const before = this.#killsOf(operation, "random moment");
+      await this.#kill(operation, "random moment", undefined, this.#numbers.unit() * this.#duration(operation));
+      left[operation] -= this.#killsOf(operation, "random moment") - before;
     }
   }
 
