@@ -40,3 +40,35 @@ export type RunEvent =
     };
 
 export type RunListener = (event: RunEvent) => void;
+
+/** What people may be told of, by name. `docs/operations.md` says which of them this version sends. */
+export const EVENT_TYPES = [
+  "backup_started",
+  "backup_completed",
+  "backup_partial",
+  "backup_failed",
+  "backup_overdue",
+  "verify_completed",
+  "verify_failed",
+  "prune_completed",
+  "prune_failed",
+  "restore_completed",
+  "restore_failed",
+  "drill_completed",
+  "drill_failed",
+  "target_unreachable",
+  "target_recovered",
+  "target_capacity_low",
+  "config_reloaded",
+  "config_rejected",
+  "objective_missed",
+  "objective_met",
+] as const;
+
+export type EventType = (typeof EVENT_TYPES)[number];
+
+/** Whether `pattern`, a name in which `*` stands for any text, fits an event. */
+export function fitsEvent(pattern: string, type: string): boolean {
+  const parts = pattern.split("*").map((part) => part.replace(/[^a-z0-9_]/g, "\\$&"));
+  return new RegExp(`^${parts.join("[a-z_]*")}$`).test(type);
+}

@@ -70,7 +70,7 @@ export function checkEncryptions(draft: Draft, file: LooseFile): void {
   }
 }
 
-function checkSecret(draft: Draft, pointer: string, secret: unknown): void {
+export function checkSecret(draft: Draft, pointer: string, secret: unknown): void {
   if (typeof secret !== "string") {
     if (typeof secret === "object" && secret !== null && "file" in secret)
       checkPath(draft, pointerOf(pointer, "file"), String(secret.file));

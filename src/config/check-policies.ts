@@ -14,6 +14,7 @@ const KINDS = {
   targets: "target",
   schedules: "schedule",
   retention: "retention",
+  jobs: "job",
 } as const;
 
 /** Reports a name that its section does not declare; true when it leads somewhere. */

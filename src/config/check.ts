@@ -1,4 +1,5 @@
 import { checkJobs } from "./check-jobs.ts";
+import { checkNotices } from "./check-notices.ts";
 import { checkRetention, checkSchedule } from "./check-policies.ts";
 import { checkEncryptions, checkSources, checkTargets } from "./check-places.ts";
 import type { Draft } from "./draft.ts";
@@ -23,5 +24,6 @@ export function checkConfig(draft: Draft, context: CheckContext): void {
   for (const [name, schedule] of entriesOf(file.schedules)) checkSchedule(draft, pointerOf("/schedules", name), schedule);
   for (const [name, retention] of entriesOf(file.retention)) checkRetention(draft, pointerOf("/retention", name), retention);
   checkJobs(draft, file, file.daemon?.timezone ?? context.defaults.timezone);
+  checkNotices(draft, file);
   if (file.maintenance?.schedule !== undefined) checkSchedule(draft, "/maintenance/schedule", file.maintenance.schedule);
 }

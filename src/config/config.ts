@@ -5,6 +5,7 @@
  * Maps keep the order of the file. They are real Maps that refuse to change, and print as objects in JSON.
  * Objects are shared: `job.targets[0].target === config.targets.get("disk")`.
  */
+import type { EventType } from "../base/events.ts";
 import type { SecretReference } from "./secret-reference.ts";
 
 export interface Config {
@@ -26,6 +27,8 @@ export interface Config {
   readonly jobs: ReadonlyMap<string, JobConfig>;
   readonly maintenance: MaintenanceConfig;
   readonly guards: GuardsConfig;
+  readonly webhooks: ReadonlyMap<string, WebhookConfig>;
+  readonly email: EmailConfig | undefined;
   /** The plan id approved in the file (`approve:`), lower-case hex. */
   readonly approve: string | undefined;
 }
@@ -309,6 +312,51 @@ export interface WhenConfig {
   readonly loadBelow: number | undefined;
   readonly onMains: boolean;
   readonly unmetered: boolean;
+}
+
+/** What a receiver is told of. */
+export interface EventFilter {
+  /** Every event that fits one of its patterns, in the order of `EVENT_TYPES`. */
+  readonly events: readonly EventType[];
+  /** Undefined: whatever it is about. */
+  readonly jobs: readonly string[] | undefined;
+  readonly targets: readonly string[] | undefined;
+}
+
+export type WebhookKind = "plain" | "slack" | "discord" | "ntfy" | "healthchecks";
+
+export interface WebhookConfig extends EventFilter {
+  readonly name: string;
+  readonly kind: WebhookKind;
+  /** Its path may be a secret. */
+  readonly url: SecretReference;
+  readonly method: "POST" | "PUT" | "GET";
+  readonly headers: readonly HeaderConfig[];
+  readonly signingSecret: SecretReference | undefined;
+  /** Of one attempt, at most 60 s. */
+  readonly timeoutMs: number;
+  readonly allowPrivate: boolean;
+}
+
+export interface HeaderConfig {
+  readonly name: string;
+  readonly prefix: string;
+  readonly value: SecretReference;
+}
+
+export interface EmailConfig extends EventFilter {
+  readonly smtp: SmtpConfig;
+  readonly to: readonly string[];
+  /** Minutes since midnight at which everything since the last digest is summed up; undefined: never. */
+  readonly digestMinute: number | undefined;
+}
+
+export interface SmtpConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly security: "starttls" | "tls" | "none";
+  readonly from: string;
+  readonly login: { readonly user: string; readonly password: SecretReference } | undefined;
 }
 
 /** Where something stands. Lines and columns count from 1. */

@@ -13,7 +13,9 @@ export type ConfigSection =
   | "retention"
   | "jobs"
   | "maintenance"
-  | "guards";
+  | "guards"
+  | "webhooks"
+  | "email";
 
 /** What happened to one named thing, or to one single section. Serialisable, and without secrets. */
 export interface ConfigChange {
@@ -43,7 +45,7 @@ interface Leaf {
 
 type Leaves = Map<string, Leaf>;
 
-const NAMED = ["encryption", "sources", "targets", "schedules", "retention", "jobs"] as const;
+const NAMED = ["encryption", "sources", "targets", "schedules", "retention", "jobs", "webhooks"] as const;
 /** Where things stand is no difference, and names are shown as such. */
 const HIDDEN = new Set(["excludePlaces", "name"]);
 
@@ -146,6 +148,7 @@ export function diffConfigs(before: Config | undefined, after: Config): ConfigCh
   }
   single("maintenance", before?.maintenance, after.maintenance);
   single("guards", before?.guards, after.guards);
+  single("email", before?.email, after.email ?? {});
   return changes;
 }
 

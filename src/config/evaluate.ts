@@ -27,6 +27,8 @@ export type Places = Map<string, Spot>;
 /** Nodes that aliases may expand to, over all files: a bomb stops here. */
 const MAX_NODES = 100_000;
 
+const HEADERS = /^\/webhooks\/[^/]+\/headers$/;
+
 export const pointerOf = (parent: string, key: string | number): string =>
   `${parent}/${String(key).replaceAll("~", "~0").replaceAll("/", "~1")}`;
 
@@ -118,7 +120,8 @@ class Evaluation {
     for (const item of map.items) {
       if (!isScalar(item.key) || isMergeKey(item.key)) continue;
       const name = keyText(item.key);
-      if (name.startsWith("x-")) continue;
+      // Headers are named by others, and many of theirs begin so.
+      if (name.startsWith("x-") && !HEADERS.test(pointer)) continue;
       const value = item.value as Node | null;
       if (!(name in result))
         result[name] = this.value(value, pointerOf(pointer, name), pathOf(path, name), this.#span(item.key, undefined));

@@ -1,4 +1,5 @@
 import { DURATION_UNITS, parseDuration } from "../base/duration.ts";
+import { EVENT_TYPES, fitsEvent } from "../base/events.ts";
 import { SIZE_UNITS, parseSize } from "../base/size.ts";
 import { explainCron } from "./cron.ts";
 import type { ProblemCode } from "./problem.ts";
@@ -113,6 +114,20 @@ function explainTimezone(text: string): FormatFault {
   };
 }
 
+function explainUrl(text: string): FormatFault | undefined {
+  if (/[\s\p{Cc}]/u.test(text)) return { reason: "it has spaces or control characters" };
+  const url = URL.parse(text);
+  if (url === null)
+    return { reason: "it is not a URL", suggestion: /^[\w.-]+\.\w+\//.test(text) ? "begin it with https://" : undefined };
+  if (url.protocol !== "https:" && url.protocol !== "http:") return { reason: "it begins with neither https:// nor http://" };
+  if (url.username !== "" || url.password !== "")
+    return { reason: "a user and password do not belong in a URL", suggestion: "send them in `headers`" };
+  return undefined;
+}
+
+/** One plain address: what could begin another header or recipient is refused. */
+const MAIL_ADDRESS = /^[^\s\p{Cc}<>()[\],;:\\"@]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$/u;
+
 /** Every `format:` of the schema. */
 export const FORMATS: Readonly<Record<string, Format>> = {
   size: {
@@ -171,6 +186,30 @@ export const FORMATS: Readonly<Record<string, Format>> = {
     code: "bad_window",
     expected: "days and times such as `Mon-Fri 08:00-18:00`, or times alone",
     explain: (text) => (parseWindow(text) === undefined ? { reason: "it is not days and a time range" } : undefined),
+  },
+  "event-pattern": {
+    code: "unknown_name",
+    expected: "the name of an event, or a pattern with `*` that fits one",
+    explain: (text) =>
+      EVENT_TYPES.some((type) => fitsEvent(text, type))
+        ? undefined
+        : { reason: "there is no such event", suggestion: didYouMean(text, EVENT_TYPES) },
+  },
+  "http-url": {
+    code: "wrong_value",
+    expected: "a URL such as `https://chat.example.com/hook`",
+    explain: explainUrl,
+  },
+  "header-text": {
+    code: "wrong_value",
+    expected: "printable text on one line",
+    // oxlint-disable-next-line no-control-regex
+    explain: (text) => (/^[\t\u0020-\u007e\u0080-\u00ff]*$/.test(text) ? undefined : { reason: "a header cannot hold it" }),
+  },
+  "mail-address": {
+    code: "wrong_value",
+    expected: "an address such as `ops@example.com`, without a name",
+    explain: (text) => (MAIL_ADDRESS.test(text) ? undefined : { reason: "it is not a mail address" }),
   },
   backoff: {
     code: "bad_duration",

@@ -1,6 +1,8 @@
 import { parseDuration } from "../base/duration.ts";
+import { EVENT_TYPES, fitsEvent } from "../base/events.ts";
 import { Secret } from "../base/secret.ts";
 import { parseSize } from "../base/size.ts";
+import { webhookPatterns } from "./check-notices.ts";
 import { absolutePath } from "./check-places.ts";
 import type * as C from "./config.ts";
 import { ruleOf } from "./cron.ts";
@@ -13,6 +15,16 @@ import type * as S from "./schema-types.ts";
 import type { SecretReference } from "./secret-reference.ts";
 import { placeOf } from "./source-file.ts";
 import { parseWindow } from "./window.ts";
+
+/** What is mailed at once when nothing else is said. */
+const MAILED_EVENTS = [
+  "*_failed",
+  "backup_partial",
+  "backup_overdue",
+  "config_rejected",
+  "objective_missed",
+  "target_unreachable",
+];
 
 /** A value that validation has promised. */
 function sure<T>(value: T | undefined): T {
@@ -76,6 +88,10 @@ class Resolution {
         shrink: guards?.shrink === undefined ? undefined : percent(guards.shrink),
         changed: guards?.changed === undefined ? undefined : percent(guards.changed),
       },
+      webhooks: frozenMap(
+        Object.entries(this.#file.webhooks ?? {}).map(([name, value]) => [name, this.#webhook(name, value)] as const),
+      ),
+      email: this.#file.email && this.#email(this.#file.email),
       approve: this.#file.approve,
     };
   }
@@ -97,12 +113,54 @@ class Resolution {
     };
   }
 
-  #secret(pointer: string, secret: S.Secret): SecretReference {
+  #secret(pointer: string, secret: string | S.SecretReference): SecretReference {
     if (typeof secret === "string") return { plain: new Secret(secret) };
     if (secret.file !== undefined) return { file: this.#path(pointerOf(pointer, "file"), secret.file) };
     if (secret.env !== undefined) return { env: secret.env };
     if (secret.command !== undefined) return { command: [...secret.command] };
     return { credential: sure(secret.credential) };
+  }
+
+  #webhook(name: string, value: S.Webhook): C.WebhookConfig {
+    const pointer = pointerOf("/webhooks", name);
+    const kind = value.kind ?? "plain";
+    const { signingSecret } = value;
+    return {
+      name,
+      kind,
+      ...filterOf(webhookPatterns(name, kind, value.events), value),
+      url: this.#secret(pointerOf(pointer, "url"), value.url),
+      method: value.method ?? "POST",
+      headers: Object.entries(value.headers ?? {}).map(([header, given]) => ({
+        name: header,
+        prefix: typeof given === "string" ? "" : (given.prefix ?? ""),
+        value: this.#secret(pointerOf(pointerOf(pointer, "headers"), header), given),
+      })),
+      signingSecret: signingSecret === undefined ? undefined : this.#secret(pointerOf(pointer, "signingSecret"), signingSecret),
+      timeoutMs: duration(value.timeout ?? "10s"),
+      allowPrivate: value.allowPrivate ?? false,
+    };
+  }
+
+  #email(value: S.Email): C.EmailConfig {
+    const { smtp, digest, digestAt = "07:00" } = value;
+    const security = smtp.security ?? "starttls";
+    const [hours = 0, minutes = 0] = digestAt.split(":").map(Number);
+    return {
+      ...filterOf(value.events ?? (digest === "daily" ? [] : MAILED_EVENTS), value),
+      smtp: {
+        host: smtp.host,
+        port: smtp.port ?? { starttls: 587, tls: 465, none: 25 }[security],
+        security,
+        from: smtp.from,
+        login:
+          smtp.user === undefined
+            ? undefined
+            : { user: smtp.user, password: this.#secret("/email/smtp/password", sure(smtp.password)) },
+      },
+      to: [...value.to],
+      digestMinute: digest === "daily" ? hours * 60 + minutes : undefined,
+    };
   }
 
   #encryptionOf(name: string, value: S.Encryption): C.EncryptionConfig {
@@ -271,6 +329,17 @@ class Resolution {
       hooks: this.#hooks(pointerOf("/jobs", name), job.hooks),
     };
   }
+}
+
+function filterOf(
+  patterns: readonly string[],
+  filter: { readonly jobs?: readonly string[]; readonly targets?: readonly string[] },
+): C.EventFilter {
+  return {
+    events: EVENT_TYPES.filter((type) => patterns.some((pattern) => fitsEvent(pattern, type))),
+    jobs: filter.jobs && [...filter.jobs],
+    targets: filter.targets && [...filter.targets],
+  };
 }
 
 function derivationOf(value: S.KeyDerivation): C.KeyDerivationConfig {

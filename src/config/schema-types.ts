@@ -66,6 +66,26 @@ export type JobTarget = {
  * Name of a schedule, a cron string (it has spaces or begins with `@`), or a schedule written here.
  */
 export type ScheduleChoice = string | Schedule;
+/**
+ * The URL itself.
+ */
+export type PlainUrl = string;
+/**
+ * Names of events, or patterns with `*` that fit some.
+ *
+ * @minItems 1
+ *
+ * Items: Name of an event, or a pattern with `*`.
+ */
+export type EventPatterns = string[];
+/**
+ * Value of a header: text, or a reference to a secret.
+ */
+export type HeaderValue = PlainHeader | HeaderReference;
+/**
+ * The value itself.
+ */
+export type PlainHeader = string;
 
 /**
  * One YAML file (and what it includes) declares what is protected, where copies live, how they are encrypted and how long they are kept.
@@ -124,6 +144,13 @@ export interface HoldfastFile {
   };
   maintenance?: Maintenance;
   guards?: Guards;
+  /**
+   * Named receivers of events over HTTP. One whose name is an event's (`backup_failed`) gets that event; others say which in `events`. Each message is kept until it was delivered or has been tried for three days.
+   */
+  webhooks?: {
+    [k: string]: Webhook;
+  };
+  email?: Email;
   /**
    * Id of one held plan (`holdfast plan` prints it). The change it names may be carried out; an approval never covers another plan.
    */
@@ -779,4 +806,143 @@ export interface Guards {
    * Nothing old is deleted once more than this share of the bytes of a snapshot of files is new, as after their encryption by someone else, until someone has tagged it `accepted`. Default: no limit.
    */
   changed?: string;
+}
+/**
+ * One receiver. `plain` gets the event as JSON, signed when there is a `signingSecret`; `slack`, `discord` and `ntfy` get text as these services want it; `healthchecks` is pinged at `url/start`, `url`, `url/fail` and `url/log`. Redirects are not followed.
+ */
+export interface Webhook {
+  /**
+   * What the receiver is.
+   */
+  kind?: "plain" | "slack" | "discord" | "ntfy" | "healthchecks";
+  /**
+   * Where to send, `https://…` or `http://…`. One that holds a token may be a reference, like any secret; what follows the host is never shown.
+   */
+  url: PlainUrl | SecretReference;
+  events?: EventPatterns;
+  /**
+   * Only what is about one of these jobs. Default: everything.
+   *
+   * @minItems 1
+   *
+   * Items: Lower-case letters, digits, `_` and `-`; begins with a letter or digit; at most 63 characters.
+   */
+  jobs?: string[];
+  /**
+   * Only what is about one of these targets. Default: everything.
+   *
+   * @minItems 1
+   *
+   * Items: Lower-case letters, digits, `_` and `-`; begins with a letter or digit; at most 63 characters.
+   */
+  targets?: string[];
+  /**
+   * HTTP method; `GET` sends no body.
+   */
+  method?: "POST" | "PUT" | "GET";
+  /**
+   * More headers: text, or a reference to a secret with an optional `prefix`.
+   */
+  headers?: {
+    [k: string]: HeaderValue;
+  };
+  signingSecret?: Secret;
+  /**
+   * How long one attempt may take, at most `60s`.
+   */
+  timeout?: string;
+  /**
+   * Also send to loopback, private and link-local addresses. Without it only public addresses are connected to, whatever the name resolves to.
+   */
+  allowPrivate?: boolean;
+}
+/**
+ * A header whose value is a secret: exactly one of `file`, `env`, `command` and `credential`, after a `prefix`.
+ */
+export interface HeaderReference {
+  /**
+   * Text before the secret.
+   */
+  prefix?: string;
+  /**
+   * File whose content, without one final newline, is the secret.
+   */
+  file?: string;
+  /**
+   * Environment variable that holds the secret.
+   */
+  env?: string;
+  /**
+   * Program and arguments that print the secret. No shell is involved.
+   *
+   * @minItems 1
+   */
+  command?: string[];
+  /**
+   * Name of a systemd credential (`LoadCredential=`): a file in `$CREDENTIALS_DIRECTORY`.
+   */
+  credential?: string;
+}
+/**
+ * Events by mail: those of `events` at once, and with `digest: daily` one mail a day that sums up everything.
+ */
+export interface Email {
+  smtp: Smtp;
+  /**
+   * Addresses that get every mail.
+   *
+   * @minItems 1
+   */
+  to: string[];
+  events?: EventPatterns;
+  /**
+   * Only what is about one of these jobs. Default: everything.
+   *
+   * @minItems 1
+   *
+   * Items: Lower-case letters, digits, `_` and `-`; begins with a letter or digit; at most 63 characters.
+   */
+  jobs?: string[];
+  /**
+   * Only what is about one of these targets. Default: everything.
+   *
+   * @minItems 1
+   *
+   * Items: Lower-case letters, digits, `_` and `-`; begins with a letter or digit; at most 63 characters.
+   */
+  targets?: string[];
+  /**
+   * `daily` sends one mail a day that sums up what happened since the last one; none when nothing did.
+   */
+  digest?: "none" | "daily";
+  /**
+   * When the digest is sent, in `daemon.timezone`.
+   */
+  digestAt?: string;
+}
+/**
+ * The mail server that takes the mails.
+ */
+export interface Smtp {
+  /**
+   * Name or address of the server.
+   */
+  host: string;
+  /**
+   * Default: 587 with `starttls`, 465 with `tls`, 25 with `none`.
+   */
+  port?: number;
+  /**
+   * `starttls` asks for encryption after connecting and sends nothing without it; `tls` begins with it; `none` has none, and takes no password.
+   */
+  security?: "starttls" | "tls" | "none";
+  /**
+   * Address the mails come from.
+   */
+  from: string;
+  /**
+   * User to log in as. Default: no login.
+   */
+  user?: string;
+  password?: Secret;
 }

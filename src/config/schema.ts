@@ -79,6 +79,15 @@ export const configSchema: Readonly<Record<string, unknown>> = {
     },
     maintenance: { $ref: "#/$defs/maintenance" },
     guards: { $ref: "#/$defs/guards" },
+    webhooks: {
+      description:
+        "Named receivers of events over HTTP. One whose name is an event's (`backup_failed`) gets that event; others say which in `events`. Each message is kept until it was delivered or has been tried for three days.",
+      type: "object",
+      patternProperties: { "^x-": {} },
+      propertyNames: { $ref: "#/$defs/name" },
+      additionalProperties: { $ref: "#/$defs/webhook" },
+    },
+    email: { $ref: "#/$defs/email" },
     approve: {
       description:
         "Id of one held plan (`holdfast plan` prints it). The change it names may be carried out; an approval never covers another plan.",
@@ -1018,6 +1027,197 @@ export const configSchema: Readonly<Record<string, unknown>> = {
           $ref: "#/$defs/percent",
           examples: ["60%"],
         },
+      },
+    },
+    eventPatterns: {
+      title: "EventPatterns",
+      description: "Names of events, or patterns with `*` that fit some.",
+      type: "array",
+      minItems: 1,
+      items: { description: "Name of an event, or a pattern with `*`.", type: "string", format: "event-pattern" },
+      examples: [["*_failed", "backup_partial"]],
+    },
+    webhook: {
+      title: "Webhook",
+      description:
+        "One receiver. `plain` gets the event as JSON, signed when there is a `signingSecret`; `slack`, `discord` and `ntfy` get text as these services want it; `healthchecks` is pinged at `url/start`, `url`, `url/fail` and `url/log`. Redirects are not followed.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      required: ["url"],
+      properties: {
+        kind: {
+          description: "What the receiver is.",
+          enum: ["plain", "slack", "discord", "ntfy", "healthchecks"],
+          default: "plain",
+        },
+        url: {
+          description:
+            "Where to send, `https://…` or `http://…`. One that holds a token may be a reference, like any secret; what follows the host is never shown.",
+          anyOf: [
+            { title: "PlainUrl", description: "The URL itself.", type: "string", format: "http-url" },
+            { $ref: "#/$defs/secretReference" },
+          ],
+          examples: ["https://chat.example.com/hook"],
+        },
+        events: {
+          description:
+            "Events that are sent; a name that is an event's is one of them already. Default for `healthchecks`: `backup_*`.",
+          $ref: "#/$defs/eventPatterns",
+        },
+        jobs: {
+          description: "Only what is about one of these jobs. Default: everything.",
+          type: "array",
+          minItems: 1,
+          items: { $ref: "#/$defs/name" },
+        },
+        targets: {
+          description: "Only what is about one of these targets. Default: everything.",
+          type: "array",
+          minItems: 1,
+          items: { $ref: "#/$defs/name" },
+        },
+        method: { description: "HTTP method; `GET` sends no body.", enum: ["POST", "PUT", "GET"], default: "POST" },
+        headers: {
+          description: "More headers: text, or a reference to a secret with an optional `prefix`.",
+          type: "object",
+          additionalProperties: { $ref: "#/$defs/headerValue" },
+          examples: [{ Authorization: { prefix: "Bearer ", file: "/run/secrets/hook" } }],
+        },
+        signingSecret: {
+          description: "Signs each message by Standard Webhooks: `whsec_` and 24 to 64 bytes in base64. For `plain` only.",
+          $ref: "#/$defs/secret",
+          examples: [{ file: "/run/secrets/whsec" }],
+        },
+        timeout: { description: "How long one attempt may take, at most `60s`.", $ref: "#/$defs/duration", default: "10s" },
+        allowPrivate: {
+          description:
+            "Also send to loopback, private and link-local addresses. Without it only public addresses are connected to, whatever the name resolves to.",
+          type: "boolean",
+          default: false,
+        },
+      },
+    },
+    headerValue: {
+      title: "HeaderValue",
+      description: "Value of a header: text, or a reference to a secret.",
+      anyOf: [
+        { title: "PlainHeader", description: "The value itself.", type: "string", format: "header-text" },
+        { $ref: "#/$defs/headerReference" },
+      ],
+    },
+    headerReference: {
+      title: "HeaderReference",
+      description:
+        "A header whose value is a secret: exactly one of `file`, `env`, `command` and `credential`, after a `prefix`.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      oneOf: [{ required: ["file"] }, { required: ["env"] }, { required: ["command"] }, { required: ["credential"] }],
+      properties: {
+        prefix: {
+          description: "Text before the secret.",
+          type: "string",
+          format: "header-text",
+          default: "",
+          examples: ["Bearer "],
+        },
+        file: { description: "File whose content, without one final newline, is the secret.", $ref: "#/$defs/path" },
+        env: { description: "Environment variable that holds the secret.", type: "string", pattern: "^[A-Za-z_][A-Za-z0-9_]*$" },
+        command: {
+          description: "Program and arguments that print the secret. No shell is involved.",
+          type: "array",
+          minItems: 1,
+          items: { type: "string" },
+        },
+        credential: {
+          description: "Name of a systemd credential (`LoadCredential=`): a file in `$CREDENTIALS_DIRECTORY`.",
+          type: "string",
+          pattern: "^[A-Za-z0-9_][A-Za-z0-9._-]*$",
+        },
+      },
+    },
+    email: {
+      title: "Email",
+      description: "Events by mail: those of `events` at once, and with `digest: daily` one mail a day that sums up everything.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      required: ["smtp", "to"],
+      properties: {
+        smtp: { $ref: "#/$defs/smtp" },
+        to: {
+          description: "Addresses that get every mail.",
+          type: "array",
+          minItems: 1,
+          items: { type: "string", format: "mail-address" },
+          examples: [["ops@example.com"]],
+        },
+        events: {
+          description:
+            "Events that are mailed at once. Default: `*_failed`, `backup_partial`, `backup_overdue`, `config_rejected`, `objective_missed` and `target_unreachable`; with a digest none.",
+          $ref: "#/$defs/eventPatterns",
+        },
+        jobs: {
+          description: "Only what is about one of these jobs. Default: everything.",
+          type: "array",
+          minItems: 1,
+          items: { $ref: "#/$defs/name" },
+        },
+        targets: {
+          description: "Only what is about one of these targets. Default: everything.",
+          type: "array",
+          minItems: 1,
+          items: { $ref: "#/$defs/name" },
+        },
+        digest: {
+          description: "`daily` sends one mail a day that sums up what happened since the last one; none when nothing did.",
+          enum: ["none", "daily"],
+          default: "none",
+        },
+        digestAt: {
+          description: "When the digest is sent, in `daemon.timezone`.",
+          type: "string",
+          format: "time-of-day",
+          default: "07:00",
+        },
+      },
+    },
+    smtp: {
+      title: "Smtp",
+      description: "The mail server that takes the mails.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      required: ["host", "from"],
+      dependentRequired: { user: ["password"], password: ["user"] },
+      properties: {
+        host: {
+          description: "Name or address of the server.",
+          type: "string",
+          pattern: "^[A-Za-z0-9.:_-]+$",
+          examples: ["mail.example.com"],
+        },
+        port: {
+          description: "Default: 587 with `starttls`, 465 with `tls`, 25 with `none`.",
+          type: "integer",
+          minimum: 1,
+          maximum: 65535,
+        },
+        security: {
+          description:
+            "`starttls` asks for encryption after connecting and sends nothing without it; `tls` begins with it; `none` has none, and takes no password.",
+          enum: ["starttls", "tls", "none"],
+          default: "starttls",
+        },
+        from: {
+          description: "Address the mails come from.",
+          type: "string",
+          format: "mail-address",
+          examples: ["backup@example.com"],
+        },
+        user: { description: "User to log in as. Default: no login.", type: "string", minLength: 1 },
+        password: { description: "Password of the user.", $ref: "#/$defs/secret", examples: [{ file: "/run/secrets/smtp" }] },
       },
     },
   },

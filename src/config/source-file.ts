@@ -301,9 +301,10 @@ const SECRET_KEYS = ["password", "previous"];
 const NO_ANCHORS: ReadonlyMap<string, Node> = new Map();
 const REFERENCE_KEYS = new Set(["file", "env", "command", "credential"]);
 
-/** Keys whose value may be a secret, slips of the finger and what other tools call it included. */
+/** Keys whose value may be a secret, slips of the finger and what other tools call it included. The path of a URL may be one. */
 function isSecretKey(key: string): boolean {
   const name = key.toLowerCase();
+  if (name === "url" || name === "headers") return true;
   return /passw|passphrase|^pass$|secret|token/.test(name) || SECRET_KEYS.some((secret) => editDistance(name, secret, 2) <= 2);
 }
 
@@ -319,7 +320,7 @@ function maskScalars(value: unknown, masks: [number, number][], anchors: Readonl
 /** A second net, for files whose syntax hides the keys from the first: one-line scalars after something like `password:`. */
 function maskByText(text: string, masks: [number, number][]): void {
   for (const match of text.matchAll(
-    /(?:\bpass|passw|passphrase|secret|token|\bprevious)\w{0,30}["']?[ \t]*:[ \t]+(?![{[&*|>\s]|\$\{)([^\n#]+)/gi,
+    /(?:\bpass|passw|passphrase|secret|token|authorization|\burl|\bprevious)\w{0,30}["']?[ \t]*:[ \t]+(?![{[&*|>\s]|\$\{)([^\n#]+)/gi,
   )) {
     const start = match.index + match[0].length - match[1]!.length;
     masks.push([start, start + match[1]!.trimEnd().length]);

@@ -114,6 +114,27 @@ export const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     "none-is-reserved.yaml:2:15 bad_name encryption.none: the name `none` is reserved [call it main]",
   ],
   "bad/not-a-map.yaml": ["not-a-map.yaml:1:1 wrong_type : the file must be a map of sections"],
+  "bad/notices.yaml": [
+    "notices.yaml:3:3 missing_key webhooks.chat: webhooks.chat needs `events`, as its name is not that of an event",
+    'notices.yaml:4:53 unknown_name webhooks.typo.events[0]: "backup_faild": there is no such event [did you mean "backup_failed"?]',
+    'notices.yaml:5:15 wrong_value webhooks.ftp.url: "***": it begins with neither https:// nor http://',
+    'notices.yaml:6:16 wrong_value webhooks.user.url: "***": a user and password do not belong in a URL [send them in `headers`]',
+    "notices.yaml:7:3 missing_key webhooks.nameless.url: webhooks.nameless needs `url`",
+    'notices.yaml:8:63 unknown_name webhooks.names.jobs[0]: there is no job "dosc"',
+    'notices.yaml:8:80 unknown_name webhooks.names.targets[0]: there is no target "tape"',
+    "notices.yaml:9:64 wrong_value webhooks.slow.timeout: 5m is too long",
+    "notices.yaml:10:72 conflicting_keys webhooks.signed.signingSecret: a webhook of kind discord is not signed",
+    "notices.yaml:11:69 bad_name webhooks.headers.headers.Host: the header Host is set by Holdfast",
+    'notices.yaml:11:82 bad_name webhooks.headers.headers["a b"]: this is no name of a header',
+    "notices.yaml:11:92 missing_key webhooks.headers.headers.Authorization: webhooks.headers.headers.Authorization needs one of `file`, `env`, `command` or `credential`",
+    'notices.yaml:12:46 wrong_value webhooks.kind.kind: "teams" is not possible here',
+    'notices.yaml:14:17 wrong_value email.smtp.host: "mail host" is not possible here',
+    'notices.yaml:14:36 wrong_value email.smtp.from: "Backup <backup@example.com>": it is not a mail address',
+    "notices.yaml:14:77 conflicting_keys email.smtp.security: a password would be sent in plain text",
+    'notices.yaml:15:8 wrong_value email.to[0]: "ops@example.com\\nBcc: evil@example.com": it is not a mail address',
+    'notices.yaml:15:50 wrong_value email.to[1]: "a@b, c@d": it is not a mail address',
+    "notices.yaml:16:3 conflicting_keys email.digestAt: `digestAt` goes with `digest: daily`",
+  ],
   "bad/objectives.yaml": [
     "objectives.yaml:7:64 warning objective_tight jobs.docs.objectives.rpo: an rpo of 1d is shorter than the 7d 0h that may pass between two runs [run the job more often, or allow more]",
     "objectives.yaml:7:76 objective_unreachable jobs.docs.objectives.copies: 2 copies cannot be kept on 1 target [add a target to the job (it has disk)]",
@@ -193,7 +214,7 @@ export const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     'unknown-key.yaml:7:45 unknown_key jobs.docs.schedul: unknown key "schedul" in jobs.docs [did you mean "schedule"?]',
   ],
   "bad/unknown-section.yaml": [
-    'unknown-section.yaml:8:1 unknown_key webhook: unknown section "webhook"',
+    'unknown-section.yaml:8:1 unknown_key webhook: unknown section "webhook" [did you mean "webhooks"?]',
     'unknown-section.yaml:9:1 unknown_key shedules: unknown section "shedules" [did you mean "schedules"?]',
   ],
   "bad/unknown-types.yaml": [
@@ -252,6 +273,11 @@ export const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   "warning/objectives-tight.yaml": [
     "objectives-tight.yaml:7:118 warning objective_tight jobs.docs.objectives.rpo: an rpo of 3d is shorter than the 4d 0h that may pass between two runs [run the job more often, or allow more]",
     "objectives-tight.yaml:7:138 warning objective_unreachable jobs.docs.objectives.verifiedWithin: nothing verifies this job by itself [give it `verify: { afterBackup: true }`, or a `schedule` there]",
+  ],
+  "warning/plain-hooks.yaml": [
+    "plain-hooks.yaml:3:86 warning plain_secret webhooks.backup_failed.headers.Authorization: a secret is written in the file [refer to it: { file: … }, { env: … }, { command: […] } or { credential: … }]",
+    "plain-hooks.yaml:4:65 warning plain_secret webhooks.backup_partial.signingSecret: a secret is written in the file [refer to it: { file: … }, { env: … }, { command: […] } or { credential: … }]",
+    "plain-hooks.yaml:6:73 warning plain_secret email.smtp.password: a secret is written in the file [refer to it: { file: … }, { env: … }, { command: […] } or { credential: … }]",
   ],
   "warning/plain-secrets.yaml": [
     "plain-secrets.yaml:2:33 warning plain_secret encryption.main.password: a secret is written in the file [refer to it: { file: … }, { env: … }, { command: […] } or { credential: … }]",

@@ -1,8 +1,10 @@
 import { globSync, readFileSync } from "node:fs";
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
+import { EVENT_TYPES } from "../../src/base/events.ts";
 import type { Secret } from "../../src/base/secret.ts";
 import type { FilesSourceConfig, HookConfig, PasswordEncryptionConfig } from "../../src/config/config.ts";
+import { diffConfigs, renderConfigDiff } from "../../src/config/diff.ts";
 import { renderProblems } from "../../src/config/problem.ts";
 import { starterConfig } from "../../src/config/starter.ts";
 import { EXPECTED } from "./expected-problems.ts";
@@ -169,6 +171,52 @@ describe("a resolved configuration", () => {
     ]);
   });
 
+  test("has receivers with the events that their patterns fit, and with references to their secrets", () => {
+    const { webhooks, email } = every;
+    const events = Object.fromEntries([...webhooks].map(([name, hook]) => [name, hook.events.join(" ")]));
+    expect(events).toMatchObject({
+      backup_failed: "backup_failed",
+      chat: "backup_failed verify_failed prune_failed restore_failed drill_failed objective_missed",
+      "dead-man": "backup_started backup_completed backup_partial backup_failed backup_overdue",
+      room: "backup_partial",
+    });
+    expect(webhooks.get("signed")!.events).toEqual([...EVENT_TYPES]);
+    expect(webhooks.get("backup_failed")).toMatchObject({
+      kind: "plain",
+      method: "PUT",
+      headers: [
+        { name: "Authorization", prefix: "Bearer ", value: { file: `${FIXTURES}good/hook` } },
+        { name: "x-team", prefix: "" },
+      ],
+      signingSecret: undefined,
+      timeoutMs: 10_000,
+      allowPrivate: false,
+      jobs: undefined,
+    });
+    expect(webhooks.get("chat")).toMatchObject({
+      url: { env: "CHAT_URL" },
+      timeoutMs: 5000,
+      allowPrivate: true,
+      jobs: ["documents"],
+    });
+    expect(email).toMatchObject({
+      smtp: { port: 2525, security: "starttls", login: { user: "backup", password: { file: `${FIXTURES}good/smtp` } } },
+      to: ["ops@example.com", "boss@example.com"],
+      digestMinute: 390,
+    });
+    const mail = (text: string): unknown =>
+      loadText(`version: 1\nemail: { smtp: { host: mail, from: a@b.example${text}`).config?.email;
+    expect(mail(", security: tls }, to: [a@b.example] }")).toMatchObject({
+      smtp: { port: 465, login: undefined },
+      digestMinute: undefined,
+    });
+    expect(mail(", security: none }, to: [a@b.example], digest: daily }")).toMatchObject({
+      smtp: { port: 25 },
+      events: [],
+      digestMinute: 420,
+    });
+  });
+
   test("cannot be changed, and prints as JSON", () => {
     expect(Object.isFrozen(documents.targets[0]!.target)).toBe(true);
     expect(() => (every.jobs as Map<string, unknown>).set("more", {})).toThrow(TypeError);
@@ -194,7 +242,11 @@ describe("a resolved configuration", () => {
 
   test("never prints a secret", () => {
     const { config: plain } = loadFile(`${FIXTURES}warning/plain-secrets.yaml`);
-    const printed = JSON.stringify(plain) + inspect(plain, { depth: 20 });
+    const { config: hooks } = loadFile(`${FIXTURES}warning/plain-hooks.yaml`);
+    expect(hooks).toBeDefined();
+    const changes = renderConfigDiff(diffConfigs(plain, hooks!), { color: false });
+    expect(changes).toContain("webhooks.backup_failed");
+    const printed = JSON.stringify([plain, hooks]) + inspect([plain, hooks], { depth: 20 }) + changes;
     expect(printed).toContain("***");
     expect(printed).not.toContain("canary");
   });

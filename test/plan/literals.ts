@@ -126,6 +126,8 @@ export function config(jobs: readonly JobConfig[], changes: Partial<Config> = {}
     jobs: byName(jobs),
     maintenance: { schedule: schedule("0 3 * * 0"), graceMs: 72 * 3_600_000, maxUnused: 0.05 },
     guards: { clockMs: 300_000, shrink: undefined, changed: undefined },
+    webhooks: new Map(),
+    email: undefined,
     approve: undefined,
     ...changes,
   };

@@ -28,6 +28,7 @@ export interface Setup {
   /** Hooks run in its folder. */
   readonly configPath?: string;
   readonly surroundings?: Partial<Surroundings>;
+  readonly config?: Partial<Config>;
 }
 
 export function filesSource(name: string, path: string): SourceConfig {
@@ -82,6 +83,8 @@ export function sessionOf(state: State, setup: Setup): Session {
     targets,
     jobs: new Map([[job.name, job]]),
     sources: new Map(),
+    webhooks: new Map(),
+    ...setup.config,
   } as unknown as Config;
   return new Session(config, state, {
     env: {},
