@@ -18,7 +18,8 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   formats: ["base", "posix", "codec", "chunker", "state", "targets", "sources"],
   engine: ["base", "posix", "codec", "config", "plan", "scheduler", "state", "targets", "sources", "formats"],
   telemetry: ["base"],
-  daemon: ["base", "posix", "config", "plan", "scheduler", "state", "engine", "telemetry"],
+  notify: ["base", "config", "plan", "state", "engine"],
+  daemon: ["base", "posix", "config", "plan", "scheduler", "state", "engine", "notify", "telemetry"],
   "index.ts": [
     "base",
     "codec",
@@ -30,6 +31,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
     "sources",
     "formats",
     "engine",
+    "notify",
     "telemetry",
     "daemon",
   ],
@@ -53,6 +55,8 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   ignore: ["sources"],
   pino: ["telemetry"],
   commander: ["cli"],
+  undici: ["notify"],
+  nodemailer: ["notify"],
 };
 
 /** Floors without input, output or time of their own. */

@@ -56,6 +56,9 @@ export const ERROR_CODES = {
   path_missing: 1,
   // plan
   plan_held: 1,
+  // receivers of notifications
+  receiver_refused: 1,
+  receiver_failed: 1,
   // state and daemon
   state_unusable: 1,
   state_busy: 11,

@@ -10,6 +10,7 @@ import {
   formatSize,
   HoldfastError,
   randomHex,
+  receiversOfConfig,
   systemRandom,
   type Config,
   type EncryptionConfig,
@@ -18,10 +19,10 @@ import {
   type SourceConfig,
   type TargetConfig,
 } from "../index.ts";
-import type { Context } from "./context.ts";
+import type { Context, Opened } from "./context.ts";
 
 export interface Check {
-  readonly area: "source" | "hook" | "secret" | "target" | "folder" | "clock" | "tool";
+  readonly area: "source" | "hook" | "secret" | "target" | "folder" | "clock" | "tool" | "receiver";
   /** What was looked at. */
   readonly name: string;
   readonly status: "ok" | "warning" | "failed";
@@ -350,4 +351,26 @@ export async function checkTools(context: Context): Promise<Check[]> {
         )
       : ok("tool", "git", git),
   ];
+}
+
+/**
+ * Whether every receiver can be told something, as far as that can be known without telling it anything: its secrets can be had,
+ * its name leads to an address that may be sent to, a mail server accepts the login.
+ */
+export async function checkReceivers(context: Context, { holdfast, loaded, state }: Opened): Promise<Check[]> {
+  await using notifier = context.notifier(loaded, state);
+  const receivers = [...receiversOfConfig(holdfast.config)].filter((receiver) => receiver !== "email.digest");
+  return await Promise.all(
+    receivers.map(async (receiver): Promise<Check> => {
+      try {
+        return ok(
+          "receiver",
+          receiver,
+          `${await notifier.check(receiver)} may be sent to; \`holdfast notifications --test\` sends`,
+        );
+      } catch (error) {
+        return failed("receiver", receiver, error);
+      }
+    }),
+  );
 }

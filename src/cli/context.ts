@@ -5,8 +5,10 @@ import {
   gitCommitOf,
   Holdfast,
   HoldfastError,
+  Notifier,
   openState,
   readConfigFile,
+  receiversOfConfig,
   renderProblems,
   systemRandom,
   type Clock,
@@ -19,6 +21,10 @@ import {
 } from "../index.ts";
 import { errorJson, safe } from "./format.ts";
 import type { Shell } from "./shell.ts";
+
+/** How long a command waits for receivers of its events. */
+const TOLD_WITHIN_MS = 10_000;
+const TOLD_WHEN_INTERRUPTED_MS = 2000;
 
 export interface GlobalOptions {
   readonly config?: string;
@@ -184,10 +190,38 @@ export class Context {
       loaded,
       [Symbol.asyncDispose]: async () => {
         await holdfast[Symbol.asyncDispose]();
+        if (listener !== undefined) await this.#tell(loaded, state);
         state.close();
         await Promise.all(warnings);
       },
     };
+  }
+
+  /** Delivers what this configuration tells people. What goes wrong is a warning. */
+  notifier(loaded: LoadedConfig, state: State): Notifier {
+    const surroundings = this.engineSurroundings(loaded);
+    // The result of the operation has been printed by now, and is the last line there.
+    const complain = (text: string): void =>
+      void (this.json
+        ? this.shell.stderr.write(`${JSON.stringify({ type: "error", level: "warning", message: text })}\n`)
+        : this.warn(text));
+    const silent = (): void => undefined;
+    return new Notifier({
+      state,
+      clock: this.clock,
+      random: systemRandom,
+      toolVersion: this.shell.version,
+      config: () => loaded.config,
+      secrets: () => surroundings,
+      log: { debug: silent, info: silent, warn: complain, error: complain },
+    });
+  }
+
+  /** Delivers what an operation has caused, within a bounded time; what is left is for the daemon, or the next command. */
+  async #tell(loaded: LoadedConfig, state: State): Promise<void> {
+    if (receiversOfConfig(loaded.config).size === 0) return;
+    await using notifier = this.notifier(loaded, state);
+    await notifier.flush(this.signal.aborted ? TOLD_WHEN_INTERRUPTED_MS : TOLD_WITHIN_MS);
   }
 
   /** What the engine needs of the process. */

@@ -3,6 +3,7 @@ import type { BackupFlags } from "./commands/backup.ts";
 import type { DumpFlags } from "./commands/dump.ts";
 import type { KeyAddFlags, KeyFlags } from "./commands/key.ts";
 import type { LogsFlags } from "./commands/logs.ts";
+import type { NotificationsFlags } from "./commands/notifications.ts";
 import type { PruneFlags } from "./commands/prune.ts";
 import type { RestoreFlags } from "./commands/restore.ts";
 import type { SnapshotsFlags } from "./commands/snapshots.ts";
@@ -337,6 +338,18 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
       (await import("./commands/logs.ts")).logs(context, run, options),
     ),
   );
+  program
+    .command("notifications")
+    .description("who was told of what, and what could not be delivered")
+    .option("--failed", "only what was given up")
+    .option("--resend <event>", "send a message again to whoever it was for, under the same id")
+    .option("--resend-all", "send everything again that was given up")
+    .option("--test <receiver>", "send a test message to a webhook, or to email")
+    .action(
+      query(async (context, options: NotificationsFlags) =>
+        (await import("./commands/notifications.ts")).notifications(context, options),
+      ),
+    );
   program
     .command("completion")
     .addArgument(new Argument("<SHELL>", "your shell").choices(["bash", "zsh", "fish"]))

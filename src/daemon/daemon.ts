@@ -17,6 +17,7 @@ import type { State } from "../state/state.ts";
 import { asRunId } from "../base/ids.ts";
 import { randomHex } from "../base/random.ts";
 import type { Log } from "../telemetry/log.ts";
+import { Notifier } from "../notify/notifier.ts";
 import { claimDaemon } from "./claim.ts";
 import { Reloader, type DaemonConfig, type DaemonReading } from "./reloader.ts";
 import { ServiceManager } from "./service-manager.ts";
@@ -24,6 +25,8 @@ import { Sessions } from "./sessions.ts";
 
 /** How often desired and observed are compared although nothing happened. */
 const RECONCILE_MS = 10 * 60_000;
+/** How long a stopping daemon still tries to tell of what it stopped; the rest goes out at the next start. */
+const LAST_WORDS_MS = 5000;
 
 export interface DaemonOptions extends DaemonConfig {
   readonly state: State;
@@ -94,6 +97,18 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     jobs: options.config.jobs.size,
     targets: options.config.targets.size,
   });
+  const notifier = stack.use(
+    new Notifier({
+      state,
+      clock,
+      random,
+      log,
+      toolVersion,
+      config: () => current.config,
+      secrets: () => current.surroundings,
+    }),
+  );
+  notifier.start();
   const tellStatus = (): void => manager.status(statusLine(scheduler, current.config.daemon.timezone));
   let changed = new AbortController();
   const reloader = stack.use(
@@ -101,6 +116,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       ...options,
       clock,
       current: () => current.config,
+      record: (event) => notifier.record(event),
       onReload: (next) => {
         current = next;
         sessions.forget();
@@ -131,6 +147,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     if (options.stopNow?.aborted === true) hurry();
     await stopped;
     options.stopNow?.removeEventListener("abort", hurry);
+    if (options.stopNow?.aborted !== true) await notifier.flush(LAST_WORDS_MS);
     log.info("stopped");
   }
 }

@@ -4,6 +4,7 @@ import type { Config } from "../config/config.ts";
 import { diffConfigs } from "../config/diff.ts";
 import type { Problem } from "../config/problem.ts";
 import type { Surroundings } from "../engine/session.ts";
+import type { EventDescription } from "../plan/events.ts";
 import type { Log } from "../telemetry/log.ts";
 import { ConfigWatch } from "./config-watch.ts";
 
@@ -34,7 +35,12 @@ export interface ReloaderOptions {
   readonly onReload: (next: DaemonConfig) => void;
   /** Around each reading. */
   readonly onReading?: (state: "begins" | "ends") => void;
+  /** Told of every configuration that was taken over or refused. */
+  readonly record: (event: Omit<EventDescription, "timeMs">) => void;
 }
+
+/** A configuration is about no job and no target. */
+const NOTHING_NAMED = { jobs: [], targets: [] } as const;
 
 /**
  * Has the configuration read when its files change or when it is asked for, one reading after the other, and says what
@@ -45,7 +51,7 @@ export class Reloader implements Disposable {
   readonly #watch: ConfigWatch;
   #reading: Promise<void> = Promise.resolve();
   #disposed = false;
-  /** Of the last configuration that was refused: it is complained about once. */
+  /** Of the last configuration that was refused, its digest or why it cannot be read: it is complained about once. */
   #refused: string | undefined;
 
   constructor(options: ReloaderOptions) {
@@ -69,7 +75,7 @@ export class Reloader implements Disposable {
   }
 
   async #reload(why: string): Promise<void> {
-    const { log, current, onReload } = this.#options;
+    const { log, current, onReload, record } = this.#options;
     try {
       let reading = await this.#options.read();
       // A file that is new to the watch may have changed between its reading and now.
@@ -82,6 +88,16 @@ export class Reloader implements Disposable {
         for (const { severity, file, line, column, message } of problems)
           if (severity === "error") log.error(`${file}:${line}:${column}: ${message}`);
         log.error("the configuration is not valid: the one before stays in force", { digest: digest.slice(0, 12) });
+        const errors = problems.filter(({ severity }) => severity === "error");
+        record({
+          ...NOTHING_NAMED,
+          type: "config_rejected",
+          summary: `The configuration on ${current().host} is not valid: the one before stays in force`,
+          details: {
+            digest,
+            problems: errors.map(({ file, line, column, message }) => ({ place: `${file}:${line}:${column}`, message })),
+          },
+        });
         return;
       }
       const mended = this.#refused !== undefined;
@@ -101,14 +117,29 @@ export class Reloader implements Disposable {
         if (JSON.stringify(before.daemon[key]) !== JSON.stringify(valid.config.daemon[key]))
           log.warn(`daemon.${key} takes effect when the daemon is started again`);
       onReload(valid);
+      const commit = await valid.surroundings.gitCommit;
       log.info("configuration reloaded", {
         changes: changes.join(", ") || "none in effect",
         digest: digest.slice(0, 12),
-        commit: await valid.surroundings.gitCommit,
+        commit,
+      });
+      record({
+        ...NOTHING_NAMED,
+        type: "config_reloaded",
+        summary: `The configuration on ${valid.config.host} was reloaded: ${changes.join(", ") || "nothing in effect changed"}`,
+        details: { digest, commit: commit ?? null, changes },
       });
     } catch (error) {
       const { message, hint } = asHoldfastError(error);
       log.error(`the configuration cannot be read: ${message}; the one before stays in force`, { hint });
+      if (this.#refused === message) return;
+      this.#refused = message;
+      record({
+        ...NOTHING_NAMED,
+        type: "config_rejected",
+        summary: `The configuration on ${current().host} cannot be read: the one before stays in force`,
+        details: { problems: [{ place: current().path, message }] },
+      });
     }
   }
 

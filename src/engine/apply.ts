@@ -228,7 +228,7 @@ export async function runBackup(session: Session, jobName: string, options: RunB
   const signal = deadline === undefined ? options.signal : AbortSignal.any([options.signal, deadline.signal]);
   return await performRun(
     session,
-    { kind: "backup", subject: job.name, reason: options.reason, targets: options.targets },
+    { kind: "backup", subject: job.name, reason: options.reason, targets: options.targets, dryRun: options.dryRun },
     signal,
     (context) => {
       const owner = { job: job.name, source: undefined };

@@ -3,6 +3,7 @@ import type { Progress, RunKind, RunStatus } from "../base/events.ts";
 import { asRunId, type RunId } from "../base/ids.ts";
 import { randomHex } from "../base/random.ts";
 import type { State } from "../state/state.ts";
+import { eventsOfEnd, eventsOfStart } from "./run-events.ts";
 import type { Session } from "./session.ts";
 
 const DAY_MS = 24 * 60 * 60_000;
@@ -32,6 +33,10 @@ export interface RunDescription {
   readonly subject: string;
   readonly reason?: string | undefined;
   readonly targets?: readonly string[] | undefined;
+  /** The job it is about, when the subject does not name it. */
+  readonly job?: string | undefined;
+  /** It only looks: nobody is told of it. */
+  readonly dryRun?: boolean | undefined;
 }
 
 /**
@@ -53,14 +58,9 @@ export async function performRun<Result>(
   const run = asRunId(randomHex(random, 16));
   const startedMs = clock.now();
   const started = clock.monotonic();
-  session.state.startRun({
-    id: run,
-    kind: description.kind,
-    subject: description.subject,
-    startedMs,
-    reason: description.reason,
-    targets: description.targets,
-  });
+  const { dryRun, ...described } = description;
+  const begun = { id: run, startedMs, ...described };
+  session.state.startRun(begun, dryRun === true ? [] : eventsOfStart(session.config, begun));
   listener({ type: "started", run, kind: description.kind, subject: description.subject, time: startedMs });
   const context: RunContext = {
     run,
@@ -83,7 +83,8 @@ export async function performRun<Result>(
   }
   const time = clock.now();
   const wire: ErrorWire | undefined = error?.toWire();
-  session.state.endRun(run, { status, endedMs: time, error: wire, statistics });
+  const end = { status, endedMs: time, error: wire, statistics };
+  session.state.endRun(run, end, dryRun === true ? [] : eventsOfEnd(session.config, begun, end));
   listener({ type: "ended", run, status, time, ...(wire && { error: wire }) });
   forgetOldRuns(session.state, time);
   return { run, status, error, result, durationMs: clock.monotonic() - started };

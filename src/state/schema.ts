@@ -68,6 +68,33 @@ const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX owed_hooks_by_run ON owed_hooks (run);
   `,
+  `
+  CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL,
+    time_ms INTEGER NOT NULL,
+    run TEXT,
+    payload TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event INTEGER NOT NULL REFERENCES events (sequence) ON DELETE CASCADE,
+    receiver TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    due_ms INTEGER NOT NULL,
+    ended_ms INTEGER,
+    error TEXT,
+    lease TEXT,
+    lease_owner TEXT,
+    lease_until_ms INTEGER,
+    UNIQUE (event, receiver)
+  ) STRICT;
+  CREATE INDEX deliveries_pending ON deliveries (receiver, event) WHERE state = 'pending';
+  CREATE INDEX deliveries_by_state ON deliveries (state, ended_ms);
+  `,
 ];
 
 /** The version this program writes. */

@@ -1,6 +1,7 @@
 /**
  * The state store: what happened, and what was seen. One SQLite file, shared by the daemon and the command line beside it.
  * Everything in it may be deleted at any time: no restore needs it, and a plan finds what is due without it.
+ * Longer than most files, because the tables of runs are here together; the outbox has a file of its own.
  */
 import { chmodSync, existsSync, mkdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +11,9 @@ import { errnoOf, HoldfastError } from "../base/errors.ts";
 import type { ErrorWire } from "../base/errors.ts";
 import type { RunKind, RunStatus } from "../base/events.ts";
 import type { RepositoryId, RunId } from "../base/ids.ts";
+import type { StoredEvent } from "../plan/events.ts";
 import type { AcceptedTarget } from "../plan/observed.ts";
+import { Outbox } from "./outbox.ts";
 import { OwedHooks } from "./owed-hooks.ts";
 import { isRegardedAsDead, processIdentity } from "./process-identity.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
@@ -207,6 +210,8 @@ export class State implements Disposable {
   readonly directory: string;
   /** Hooks that must still run. */
   readonly owedHooks: OwedHooks;
+  /** Who is to be told of what. */
+  readonly outbox: Outbox;
   readonly #database: DatabaseSync;
 
   /** Use `openState`. */
@@ -214,11 +219,18 @@ export class State implements Disposable {
     this.#database = database;
     this.directory = directory;
     this.owedHooks = new OwedHooks(database, (work) => this.#guard(work));
+    this.outbox = new Outbox(database, (work) => this.#guard(work));
   }
 
-  /** Records that this process began a run. */
-  startRun(run: Pick<RunRecord, "id" | "kind" | "subject" | "startedMs"> & Partial<Pick<RunRecord, "reason" | "targets">>): void {
-    this.#insertRun({ ...run, endedMs: undefined, status: undefined });
+  /** Records that this process began a run, and with it, all or nothing, the events that say so. */
+  startRun(
+    run: Pick<RunRecord, "id" | "kind" | "subject" | "startedMs"> & Partial<Pick<RunRecord, "reason" | "targets">>,
+    events: readonly StoredEvent[] = [],
+  ): void {
+    this.#withEvents(events, () => {
+      this.#insertRun({ ...run, endedMs: undefined, status: undefined });
+      return true;
+    });
   }
 
   /** Records a run that never began: skipped, and why. */
@@ -226,18 +238,31 @@ export class State implements Disposable {
     this.#insertRun({ ...run, startedMs: run.timeMs, endedMs: run.timeMs, status: "skipped" });
   }
 
-  /** Records how a run ended. The first end counts: a run that has one keeps it. */
+  /**
+   * Records how a run ended, and with it, all or nothing, the events that say so. The first end counts: a run that has one
+   * keeps it, and nobody is told of another.
+   */
   endRun(
     id: RunId,
     end: { readonly status: RunStatus; readonly endedMs: number } & Partial<Pick<RunRecord, "error" | "statistics">>,
+    events: readonly StoredEvent[] = [],
   ): void {
-    this.#run("UPDATE runs SET ended_ms = ?, status = ?, error = ?, statistics = ? WHERE id = ? AND ended_ms IS NULL", [
-      end.endedMs,
-      end.status,
-      json(end.error),
-      json(end.statistics),
-      id,
-    ]);
+    this.#withEvents(
+      events,
+      () =>
+        this.#run("UPDATE runs SET ended_ms = ?, status = ?, error = ?, statistics = ? WHERE id = ? AND ended_ms IS NULL", [
+          end.endedMs,
+          end.status,
+          json(end.error),
+          json(end.statistics),
+          id,
+        ]) > 0,
+    );
+  }
+
+  /** Stores an event that belongs to no run. */
+  recordEvent(event: StoredEvent): void {
+    this.#withEvents([event], () => true);
   }
 
   /** Runs that match, newest first. */
@@ -407,6 +432,22 @@ export class State implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** Does `work` and stores the events, in one transaction; they are not stored when `work` says false. */
+  #withEvents(events: readonly StoredEvent[], work: () => boolean): void {
+    if (events.length === 0) return void work();
+    this.#guard(() => {
+      this.#database.exec("BEGIN IMMEDIATE");
+      try {
+        if (work()) this.outbox.insert(events);
+        this.#database.exec("COMMIT");
+      } catch (error) {
+        if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+        throw error;
+      }
+    });
+    this.outbox.announce(events);
   }
 
   #insertRun(run: Partial<RunRecord> & Pick<RunRecord, "id" | "kind" | "subject" | "startedMs">): void {

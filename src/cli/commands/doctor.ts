@@ -2,6 +2,7 @@ import {
   checkClock,
   checkFolders,
   checkHooks,
+  checkReceivers,
   checkRepositories,
   checkSecrets,
   checkSources,
@@ -29,6 +30,7 @@ export async function doctor(context: Context): Promise<number> {
       ...(await checkSecrets(holdfast)),
       ...(await probeTargets(config, context.signal)),
       ...(await checkRepositories(holdfast)),
+      ...(await checkReceivers(context, opened)),
     );
     checks.push(...(await checkClock(context, holdfast)));
   }

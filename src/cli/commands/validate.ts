@@ -1,5 +1,5 @@
 import { renderProblems } from "../../index.ts";
-import { checkHooks, checkRepositories, checkSecrets, checkSources, type Check } from "../checks.ts";
+import { checkHooks, checkReceivers, checkRepositories, checkSecrets, checkSources, type Check } from "../checks.ts";
 import type { Context } from "../context.ts";
 import { plural } from "../format.ts";
 import { renderChecks } from "./doctor.ts";
@@ -45,5 +45,6 @@ async function online(context: Context): Promise<Check[]> {
     ...(await checkHooks(context, holdfast.config)),
     ...(await checkSecrets(holdfast)),
     ...(await checkRepositories(holdfast)),
+    ...(await checkReceivers(context, opened)),
   ];
 }

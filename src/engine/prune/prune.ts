@@ -17,7 +17,7 @@ export async function runPrune(session: Session, target: string, options: RunPru
   const { maintenance } = session.config;
   return await performRun(
     session,
-    { kind: "prune", subject: target, reason: options.reason, targets: [target] },
+    { kind: "prune", subject: target, reason: options.reason, targets: [target], dryRun: options.dryRun },
     options.signal,
     async (context) => {
       const store = await session.store(target);

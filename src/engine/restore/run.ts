@@ -62,46 +62,51 @@ export async function runRestore(session: Session, options: RunRestoreOptions): 
   const { info, store } = await selectSnapshot(session, options.selector, options.signal);
   const request = requestFor(session, store, info, options);
   const subject = `${info.id.slice(0, 8)} (${info.job} / ${info.source})`;
-  return await performRun(session, { kind: "restore", subject, targets: [store.name] }, options.signal, async (context) => {
-    const live = options.to === "in-place" || (options.to !== undefined && options.to.folder === "/");
-    const safety =
-      live && options.safetySnapshot && options.confirmedLive
-        ? await takeSafetySnapshot(session, store, info, request, context)
-        : undefined;
-    const report = await performRestore(request, {
-      verifyFirst: options.verifyFirst,
-      verify: options.verify,
-      onProgress: context.onProgress,
-      signal: context.signal,
-    });
-    for (const { path, message, hint } of report.problems)
-      context.onMessage(
-        "error",
-        `${message.includes(path) ? "" : `${path}: `}${message}${hint === undefined ? "" : ` (${hint})`}`,
-      );
-    if (report.problemCount > report.problems.length)
-      context.onMessage("error", `and ${report.problemCount - report.problems.length} more problems`);
-    if (report.lossCount > 0) context.onMessage("warn", lossText(report));
-    const scope = pathText(request.path);
-    return {
-      status: report.status,
-      result: { snapshot: info, target: store.name, report, safetySnapshot: safety },
-      statistics: {
-        snapshot: info.id,
-        target: store.name,
-        path: scope,
-        inPlace: live,
-        safetySnapshot: safety?.id,
-        created: report.created,
-        replaced: report.replaced,
-        deleted: report.deleted,
-        files: report.files,
-        bytes: report.bytes,
-        problems: report.problemCount,
-        losses: report.lossCount,
-      },
-    };
-  });
+  return await performRun(
+    session,
+    { kind: "restore", subject, job: info.job, targets: [store.name] },
+    options.signal,
+    async (context) => {
+      const live = options.to === "in-place" || (options.to !== undefined && options.to.folder === "/");
+      const safety =
+        live && options.safetySnapshot && options.confirmedLive
+          ? await takeSafetySnapshot(session, store, info, request, context)
+          : undefined;
+      const report = await performRestore(request, {
+        verifyFirst: options.verifyFirst,
+        verify: options.verify,
+        onProgress: context.onProgress,
+        signal: context.signal,
+      });
+      for (const { path, message, hint } of report.problems)
+        context.onMessage(
+          "error",
+          `${message.includes(path) ? "" : `${path}: `}${message}${hint === undefined ? "" : ` (${hint})`}`,
+        );
+      if (report.problemCount > report.problems.length)
+        context.onMessage("error", `and ${report.problemCount - report.problems.length} more problems`);
+      if (report.lossCount > 0) context.onMessage("warn", lossText(report));
+      const scope = pathText(request.path);
+      return {
+        status: report.status,
+        result: { snapshot: info, target: store.name, report, safetySnapshot: safety },
+        statistics: {
+          snapshot: info.id,
+          target: store.name,
+          path: scope,
+          inPlace: live,
+          safetySnapshot: safety?.id,
+          created: report.created,
+          replaced: report.replaced,
+          deleted: report.deleted,
+          files: report.files,
+          bytes: report.bytes,
+          problems: report.problemCount,
+          losses: report.lossCount,
+        },
+      };
+    },
+  );
 }
 
 /**
