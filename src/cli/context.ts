@@ -221,7 +221,8 @@ export class Context {
   async #tell(loaded: LoadedConfig, state: State): Promise<void> {
     if (receiversOfConfig(loaded.config).size === 0) return;
     await using notifier = this.notifier(loaded, state);
-    await notifier.flush(this.signal.aborted ? TOLD_WHEN_INTERRUPTED_MS : TOLD_WITHIN_MS);
+    if (this.signal.aborted) await notifier.flush(TOLD_WHEN_INTERRUPTED_MS);
+    else await notifier.flush(TOLD_WITHIN_MS, this.signal);
   }
 
   /** What the engine needs of the process. */

@@ -5,7 +5,7 @@ import { parseSourceFile, pathOf, placeOf } from "./source-file.ts";
 import type { ProblemList, SourceFile } from "./source-file.ts";
 
 /** Sections that are maps by name, and so are merged over files. */
-export const NAMED_SECTIONS = ["encryption", "sources", "targets", "schedules", "retention", "jobs"] as const;
+export const NAMED_SECTIONS = ["encryption", "sources", "targets", "schedules", "retention", "jobs", "webhooks"] as const;
 const MAX_FILES = 1000;
 
 export interface ConfigText {

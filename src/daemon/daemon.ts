@@ -147,7 +147,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     if (options.stopNow?.aborted === true) hurry();
     await stopped;
     options.stopNow?.removeEventListener("abort", hurry);
-    if (options.stopNow?.aborted !== true) await notifier.flush(LAST_WORDS_MS);
+    await notifier.flush(LAST_WORDS_MS, options.stopNow);
     log.info("stopped");
   }
 }

@@ -87,16 +87,14 @@ export class Notifier implements AsyncDisposable {
     this.#loop ??= this.#run();
   }
 
-  /** Delivers what is due now, and waits for it at most so long. What has to be tried again is left for later. */
-  async flush(waitMs: number): Promise<Flushed> {
+  /** Delivers what is due now, and waits for it at most so long, or until `hurry` fires. What has to be tried again is left for later. */
+  async flush(waitMs: number, hurry?: AbortSignal): Promise<Flushed> {
     const { clock } = this.#options;
     this.#recordInterrupted();
     const done = new AbortController();
     let over = false;
-    const timer = clock.sleep(waitMs, done.signal).then(
-      () => void (over = true),
-      () => undefined,
-    );
+    const end = (): void => void (over = true);
+    const timer = clock.sleep(waitMs, hurry === undefined ? done.signal : AbortSignal.any([done.signal, hurry])).then(end, end);
     try {
       while (!over) {
         this.#sweep();

@@ -179,6 +179,8 @@ describe("a resolved configuration", () => {
       chat: "backup_failed verify_failed prune_failed restore_failed drill_failed objective_missed",
       "dead-man": "backup_started backup_completed backup_partial backup_failed backup_overdue",
       room: "backup_partial",
+      // From the included file.
+      prune_failed: "prune_failed",
     });
     expect(webhooks.get("signed")!.events).toEqual([...EVENT_TYPES]);
     expect(webhooks.get("backup_failed")).toMatchObject({

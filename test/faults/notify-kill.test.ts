@@ -46,7 +46,6 @@ test(`killed ${KILLS} times, everything that happened is told at least once unde
       child.kill("SIGKILL");
       expect(await exit).toEqual([null, "SIGKILL"]);
     }
-    receiver.answer = () => undefined;
     expect(await once(start("deliver"), "exit")).toEqual([0, null]);
 
     using state = openState(directory);

@@ -178,6 +178,10 @@ test("a bounded delivery does not wait for a receiver that hangs", async () => {
   await receiver.arrived(1);
   await one.clock.advance(2000);
   expect(await flushing).toEqual({ done: false });
+  const hurry = new AbortController();
+  const hurried = one.notifier.flush(2000, hurry.signal);
+  hurry.abort();
+  expect(await hurried).toEqual({ done: false });
 });
 
 test("a configuration that is replaced counts at once: another URL, a receiver that is gone, one that is back", async () => {

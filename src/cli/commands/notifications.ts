@@ -30,7 +30,7 @@ export async function notifications(context: Context, flags: NotificationsFlags)
       resend === undefined ? state.outbox.deliveries({ state: "dead", limit: ALL }) : state.outbox.deliveries({ event: resend });
     const count = state.outbox.resend(resend === undefined ? "dead" : { event: resend }, context.clock.now());
     await using notifier = context.notifier(loaded, state);
-    const { done } = await notifier.flush(RESEND_WAIT_MS);
+    const { done } = await notifier.flush(RESEND_WAIT_MS, context.signal);
     await context.note(`${plural(count, "message")} queued again${done ? "" : "; what is not delivered yet stays queued"}`);
     const events = new Set(again.map(({ event }) => event));
     return await show(
