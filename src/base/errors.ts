@@ -62,6 +62,9 @@ export const ERROR_CODES = {
   // state and daemon
   state_unusable: 1,
   state_busy: 11,
+  daemon_missing: 1,
+  daemon_unreachable: 1,
+  daemon_differs: 2,
   timeout: 1,
   cancelled: 130,
   internal: 1,

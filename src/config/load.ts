@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { isAbsolute } from "node:path/posix";
 import assert from "node:assert";
+import { absolutePath } from "./check-places.ts";
 import { checkConfig } from "./check.ts";
 import type { Config, Place } from "./config.ts";
-import { absolutePath } from "./check-places.ts";
 import { Draft } from "./draft.ts";
 import { isValueMap } from "./evaluate.ts";
 import { deepFreeze } from "./frozen.ts";

@@ -19,6 +19,7 @@ import { settleOwedHooks } from "./hooks/owed.ts";
 import { RunHooks, withHooks } from "./hooks/run-hooks.ts";
 import { observe } from "./observe.ts";
 import { performRun, type RunContext, type RunOutcome } from "./runs.ts";
+import { noteObserved } from "./status.ts";
 import type { Session } from "./session.ts";
 
 export interface PlanRequest {
@@ -43,7 +44,9 @@ export async function planNow(session: Session, request: PlanRequest = {}): Prom
   const fresh = new Set(
     plan.actions.flatMap((action) => (action.kind === "backup" && action.reason === "first" ? [action.job] : [])),
   );
-  const missed = evaluateObjectives(session.config, observed, nowMs).filter(({ met, job }) => !met && !fresh.has(job));
+  const objectives = evaluateObjectives(session.config, observed, nowMs);
+  noteObserved(session, observed, objectives, nowMs);
+  const missed = objectives.filter(({ met, job }) => !met && !fresh.has(job));
   const notes = missed.map(({ job, objective, reason }) => ({
     level: "warning" as const,
     job,
@@ -72,7 +75,10 @@ export interface ApplyResult {
  * Converges once: performs every action of a fresh plan that is not held, in its order. A failure does not stop later
  * actions that do not need it. The configuration counts as accepted once nothing of it is held.
  */
-export async function applyNow(session: Session, request: PlanRequest & { readonly signal: AbortSignal }): Promise<ApplyResult> {
+export async function applyNow(
+  session: Session,
+  request: PlanRequest & { readonly signal: AbortSignal; readonly perform?: (action: Action) => Promise<ActionOutcome> },
+): Promise<ApplyResult> {
   await settleOwedHooks(session, request);
   const plan = await planNow(session, { ...request, impatient: request.impatient ?? true });
   const { open } = await session.stores();
@@ -87,7 +93,7 @@ export async function applyNow(session: Session, request: PlanRequest & { readon
       outcomes.push({ action, status: "cancelled", error: undefined, run: undefined, summary: "cancelled" });
       continue;
     }
-    outcomes.push(await performAction(session, action, request.signal));
+    outcomes.push(await (request.perform?.(action) ?? performAction(session, action, request.signal)));
   }
   recordAcceptance(session, plan);
   return { plan, outcomes };

@@ -44,16 +44,36 @@ export class Session implements AsyncDisposable {
   readonly config: Config;
   readonly state: State;
   readonly surroundings: Surroundings;
-  readonly #stores = new Map<string, Promise<Store>>();
+  #stores = new Map<string, Promise<Store>>();
   /** Targets that only a previous password opened. */
-  readonly #openedByPrevious = new Set<string>();
+  #openedByPrevious = new Set<string>();
   /** Targets whose key slots were looked at since they were opened. */
-  readonly #settledKeys = new Set<string>();
+  #settledKeys = new Set<string>();
 
   constructor(config: Config, state: State, surroundings: Surroundings) {
     this.config = config;
     this.state = state;
     this.surroundings = surroundings;
+  }
+
+  /** This session with more listeners: the same stores, which stay this one's to close. Never dispose what this returns. */
+  alsoTelling(listener: RunListener, onWarning: (text: string) => void): Session {
+    const { surroundings } = this;
+    const also = new Session(this.config, this.state, {
+      ...surroundings,
+      listener: (event) => {
+        surroundings.listener(event);
+        listener(event);
+      },
+      onWarning: (text) => {
+        surroundings.onWarning?.(text);
+        onWarning(text);
+      },
+    });
+    also.#stores = this.#stores;
+    also.#openedByPrevious = this.#openedByPrevious;
+    also.#settledKeys = this.#settledKeys;
+    return also;
   }
 
   target(name: string): TargetConfig {

@@ -167,14 +167,14 @@ export function makePlan(config: Config, observed: Observed, options: PlanOption
 }
 
 /** The actions of a plan that wait for an approval. */
-export function heldActions(plan: Plan): (RetentionAction | ChangeAction)[] {
+export function heldActions(plan: Pick<Plan, "actions">): (RetentionAction | ChangeAction)[] {
   return plan.actions
     .filter((action) => action.kind === "retention" || action.kind === "change")
     .filter(({ held }) => held !== undefined);
 }
 
 /** True when performing the plan would change anything, held or not. A retention that removes nothing only takes a note. */
-export function hasChanges(plan: Plan): boolean {
+export function hasChanges(plan: Pick<Plan, "actions">): boolean {
   return plan.actions.some((action) => action.kind !== "retention" || action.remove.length > 0);
 }
 

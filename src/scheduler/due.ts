@@ -26,9 +26,10 @@ export interface StartedDue extends Due {
 
 export type SchedulerEvent =
   | { readonly type: "queued"; readonly due: Due }
-  /** Not run, and why; to be recorded as a run with status `skipped`. */
+  /** Not run, and why; to be recorded as a run with this status. Of what was cancelled nothing is due before its next slot. */
   | {
       readonly type: "skipped";
+      readonly status: "skipped" | "cancelled";
       readonly kind: Due["kind"];
       readonly subject: string;
       readonly slotMs: number | undefined;
@@ -46,6 +47,29 @@ export type SchedulerEvent =
       readonly error: unknown;
     }
   | { readonly type: "retry"; readonly due: Due; readonly afterMs: number };
+
+/** What a schedule asks for. */
+export function slotDue(
+  kind: Due["kind"],
+  subject: string,
+  reason: Due["reason"],
+  why: string,
+  mode: JobMode,
+  target: string | undefined,
+  slotMs: number | undefined,
+): Due {
+  return {
+    kind,
+    subject,
+    reason,
+    why,
+    mode,
+    sources: undefined,
+    targets: target === undefined ? undefined : [target],
+    slotMs,
+    attempt: 1,
+  };
+}
 
 /** What may be waiting or running only once at a time: a job's backups, a verification of a job on a target, a prune of a target. */
 export function dueKey(due: Pick<Due, "kind" | "subject" | "targets">): string {

@@ -132,3 +132,9 @@ export function strongerMode(a: JobMode, b: JobMode | undefined): JobMode {
   const order: readonly JobMode[] = ["incremental", "differential", "full"];
   return b !== undefined && order.indexOf(b) > order.indexOf(a) ? b : a;
 }
+
+export const backupSchedules = (job: JobConfig): { schedule: ScheduleConfig; mode: JobMode }[] =>
+  job.schedules.map(({ schedule, mode }) => ({ schedule, mode: mode ?? job.mode }));
+
+export const prunableTargets = (config: Config): string[] =>
+  [...config.targets.values()].filter((target) => !target.appendOnly).map(({ name }) => name);

@@ -14,11 +14,11 @@ import { backoffMs } from "../plan/backups.ts";
 import type { Plan } from "../plan/plan.ts";
 import { windowEnd } from "../plan/window.ts";
 import { formatSlot } from "../plan/zone.ts";
-import { dueKey } from "./due.ts";
+import { dueKey, slotDue } from "./due.ts";
 import type { Due, SchedulerEvent, StartedDue } from "./due.ts";
 import { selectStartable } from "./queue.ts";
 import type { Waiting } from "./queue.ts";
-import { nextJobRuns, strongerMode } from "./schedule.ts";
+import { backupSchedules, nextJobRuns, prunableTargets, strongerMode } from "./schedule.ts";
 import { Timeline } from "./timeline.ts";
 
 const LONGEST_SLEEP_MS = 30_000;
@@ -31,8 +31,7 @@ export interface SchedulerOptions {
   readonly clock: Clock;
   /** Seeds the jitter. */
   readonly random: Randomness;
-  /** Runs one thing to its end. A rejection counts as `failed`. The signal fires on cancel, timeout and shutdown. */
-  readonly execute: (due: StartedDue, signal: AbortSignal) => Promise<RunStatus>;
+  readonly execute: Execute;
   readonly onEvent: (event: SchedulerEvent) => void;
   /** What the machine is like now; asked only for jobs that wait for it. */
   readonly machine?: () => MachineState;
@@ -47,16 +46,18 @@ export interface MachineState {
 }
 
 /** What a person or the API asks for. */
-export interface RunRequest {
-  readonly kind: Due["kind"];
-  readonly subject: string;
-  readonly mode?: JobMode;
-  readonly sources?: readonly string[];
-  readonly targets?: readonly string[];
-  readonly why?: string;
+export interface RunRequest extends Pick<Due, "kind" | "subject">, Partial<Pick<Due, "mode" | "sources" | "targets" | "why">> {
+  /** Runs it in place of the scheduler's `execute`. */
+  readonly perform?: Execute;
+  /** Gives it up: what waits is dropped and counts as cancelled, what runs is aborted with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
+/** Runs one thing to its end. A rejection counts as `failed`. The signal fires on cancel, timeout and shutdown. */
+export type Execute = (due: StartedDue, signal: AbortSignal) => Promise<RunStatus>;
+
 interface Queued extends Waiting {
+  readonly perform: Execute | undefined;
   readonly settled: PromiseWithResolvers<RunStatus>;
   deferred: boolean;
 }
@@ -127,10 +128,18 @@ export class Scheduler implements AsyncDisposable {
     this.#poke();
   }
 
-  /** Queues a run ahead of all scheduled ones, windows or not, and resolves when it has ended. Rejects with `state_busy` while the same runs or waits. */
-  request(request: RunRequest): Promise<RunStatus> {
+  /** Queues a run ahead of all scheduled ones, windows or not, and resolves when it has ended. Rejects as `ask` throws. */
+  async request(request: RunRequest): Promise<RunStatus> {
+    return await this.ask(request);
+  }
+
+  /**
+   * The same, but throws at once when it cannot be queued: `state_busy` while the same runs or was asked for already, or the
+   * scheduler does not run; `name_unknown` for what is not declared.
+   */
+  ask(request: RunRequest): Promise<RunStatus> {
     const config = this.#config;
-    if (!config || this.#stopping) return Promise.reject(new HoldfastError("state_busy", "The scheduler is not running"));
+    if (!config || this.#stopping) throw new HoldfastError("state_busy", "The scheduler is not running");
     const due: Due = {
       kind: request.kind,
       subject: request.subject,
@@ -143,19 +152,35 @@ export class Scheduler implements AsyncDisposable {
       attempt: 1,
     };
     if (!this.#isDeclared(due))
-      return Promise.reject(
-        new HoldfastError("name_unknown", `There is no ${due.kind === "prune" ? "target" : "job"} named ${due.subject}`),
-      );
+      throw new HoldfastError("name_unknown", `There is no ${due.kind === "prune" ? "target" : "job"} named ${due.subject}`);
     const key = dueKey(due);
+    const hint = "`holdfast status` shows what runs and waits; `holdfast cancel` ends it.";
     if (this.#running.has(key))
-      return Promise.reject(new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} is already running`));
+      throw new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} is already running`, { hint });
     const waiting = this.#queue.get(key);
     if (waiting?.due.reason === "asked")
-      return Promise.reject(new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} was already asked for`));
+      throw new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} was already asked for`, { hint });
     this.#delayed.delete(key);
-    const item = this.#enqueue(due, waiting);
+    const { settled } = this.#enqueue(due, waiting, request.perform);
+    const { signal } = request;
+    const giveUp = (): void => {
+      const queued = this.#queue.get(key);
+      // Who asked thinks better of it: a slot that this run stood in for is still due.
+      if (queued?.settled === settled) this.#drop(queued, "who asked for it gave it up", "cancelled", "skipped");
+      const running = this.#running.get(key);
+      if (running?.settled === settled) running.abort.abort(signal?.reason);
+    };
+    signal?.addEventListener("abort", giveUp, { once: true });
+    settled.promise.then(() => signal?.removeEventListener("abort", giveUp)).catch(() => undefined);
+    if (signal?.aborted === true) giveUp();
     this.#poke();
-    return item.settled.promise;
+    return settled.promise;
+  }
+
+  /** Resolves when what runs or waits of this kind and subject has ended; at once when there is nothing. */
+  async idle(what: Pick<Due, "kind" | "subject" | "targets">): Promise<void> {
+    const key = dueKey(what);
+    await (this.#running.get(key) ?? this.#queue.get(key))?.settled.promise;
   }
 
   /** A paused job is not started by schedules and plans; what runs goes on, and a person may still ask for it. */
@@ -170,16 +195,24 @@ export class Scheduler implements AsyncDisposable {
     this.#paused.delete(job);
   }
 
-  /** Aborts what runs for a job (or prunes a target), and forgets what waits. False when there was nothing. */
+  /** Aborts what runs for a job (or prunes a target), and drops what waits, on record. False when there was nothing. */
   cancel(subject: string): boolean {
     const reason = new HoldfastError("cancelled", `The run of ${subject} was cancelled`);
     const running = [...this.#running.values()].filter(({ due }) => due.subject === subject);
     const waiting = [...this.#queue.values()].filter(({ due }) => due.subject === subject);
     for (const { abort } of running) abort.abort(reason);
     for (const item of waiting) this.#drop(item, "it was cancelled", "cancelled");
-    let delayed = 0;
-    for (const [key, { due }] of this.#delayed) if (due.subject === subject && this.#delayed.delete(key)) delayed++;
-    return running.length + waiting.length + delayed > 0;
+    const delayed = [...this.#delayed].filter(([, { due }]) => due.subject === subject);
+    for (const [key, { due }] of delayed) {
+      this.#delayed.delete(key);
+      this.#tellSkipped(due, "it was cancelled", "cancelled");
+    }
+    return running.length + waiting.length + delayed.length > 0;
+  }
+
+  /** True when it has taken over a configuration, and so may be asked for runs. */
+  get isStarted(): boolean {
+    return this.#config !== undefined;
   }
 
   /** What runs, and what waits for a place, a window or its jitter. */
@@ -208,7 +241,7 @@ export class Scheduler implements AsyncDisposable {
     this.#stopping = true;
     this.#poke();
     await this.#loop;
-    for (const item of this.#queue.values()) this.#drop(item, "the daemon is stopping", "cancelled");
+    for (const item of this.#queue.values()) this.#drop(item, "the daemon is stopping", "cancelled", "skipped");
     this.#delayed.clear();
     const ended = Promise.all([...this.#running.values()].map(({ done }) => done));
     if (graceMs > 0) await this.#within(ended, graceMs);
@@ -276,8 +309,7 @@ export class Scheduler implements AsyncDisposable {
     const { timezone } = config.daemon;
     const lateMs = nowMs - slotMs;
     const [kind, subject] = timeline.split(":", 2) as [Due["kind"], string];
-    const skip = (reason: string): void =>
-      this.#options.onEvent({ type: "skipped", kind, subject, slotMs, timeMs: nowMs, reason });
+    const skip = (reason: string): void => this.#tellSkipped({ kind, subject, slotMs }, reason);
     if (kind !== "prune" && this.#paused.has(subject)) return skip("the job is paused");
     if (!schedule.catchUp && lateMs > LATE_MS + schedule.jitterMs)
       return skip(`the slot of ${formatSlot(slotMs, timezone)} was missed, and catchUp is off`);
@@ -301,7 +333,7 @@ export class Scheduler implements AsyncDisposable {
         target,
         slotMs,
       );
-      if (this.#isBusy(due, slotMs, nowMs)) continue;
+      if (this.#isBusy(due, slotMs)) continue;
       const key = dueKey(due);
       const delayMs = this.#jitter(key, slotMs, schedule.jitterMs);
       this.#delayed.delete(key);
@@ -311,11 +343,10 @@ export class Scheduler implements AsyncDisposable {
   }
 
   /** Overlap: the same still runs or waits. Then a slot is skipped, on record; one that waits only takes the stronger mode. */
-  #isBusy(due: Due, slotMs: number, nowMs: number): boolean {
+  #isBusy(due: Due, slotMs: number): boolean {
     const key = dueKey(due);
     const waiting = this.#queue.get(key);
-    const skip = (reason: string): void =>
-      this.#options.onEvent({ type: "skipped", kind: due.kind, subject: due.subject, slotMs, timeMs: nowMs, reason });
+    const skip = (reason: string): void => this.#tellSkipped({ ...due, slotMs }, reason);
     if (waiting) {
       this.#queue.set(key, { ...waiting, due: { ...waiting.due, mode: strongerMode(waiting.due.mode, due.mode) } });
       if (!waiting.deferred) skip("the run before is still waiting for its turn");
@@ -339,28 +370,31 @@ export class Scheduler implements AsyncDisposable {
     if (this.#isDeclared(due)) this.#enqueue(due);
   }
 
-  #enqueue(due: Due, replaces?: Queued): Queued {
+  #enqueue(due: Due, replaces?: Queued, perform?: Execute): Queued {
     const settled = replaces?.settled ?? Promise.withResolvers<RunStatus>();
     // Nobody need listen to a run that nobody asked for.
     settled.promise.catch(() => undefined);
-    const item: Queued = { due, priority: 0, order: replaces?.order ?? this.#order++, targets: [], settled, deferred: false };
+    const order = replaces?.order ?? this.#order++;
+    const item: Queued = { due, priority: 0, order, targets: [], perform, settled, deferred: false };
     this.#queue.set(dueKey(due), item);
     this.#options.onEvent({ type: "queued", due });
     return item;
   }
 
-  #drop(item: Queued, reason: string, status: RunStatus = "skipped"): void {
-    const { due } = item;
-    this.#queue.delete(dueKey(due));
-    this.#options.onEvent({
-      type: "skipped",
-      kind: due.kind,
-      subject: due.subject,
-      slotMs: due.slotMs,
-      timeMs: this.#options.clock.now(),
-      reason,
-    });
+  /** Takes it out of the queue and settles it; a drop that is no `cancel` is on record as skipped. */
+  #drop(item: Queued, reason: string, status: "skipped" | "cancelled" = "skipped", recorded = status): void {
+    this.#queue.delete(dueKey(item.due));
+    this.#tellSkipped(item.due, reason, recorded);
     item.settled.resolve(status);
+  }
+
+  #tellSkipped(
+    { kind, subject, slotMs }: Pick<Due, "kind" | "subject" | "slotMs">,
+    reason: string,
+    status: "skipped" | "cancelled" = "skipped",
+  ): void {
+    const timeMs = this.#options.clock.now();
+    this.#options.onEvent({ type: "skipped", status, kind, subject, slotMs, timeMs, reason });
   }
 
   #startWaiting(config: Config, nowMs: number): void {
@@ -405,7 +439,7 @@ export class Scheduler implements AsyncDisposable {
     const key = dueKey(item.due);
     this.#queue.delete(key);
     const abort = new AbortController();
-    const done = this.#execute({ ...item.due, config }, abort).then((status) => {
+    const done = this.#execute({ ...item.due, config }, abort, item.perform).then((status) => {
       this.#running.delete(key);
       this.#retry(item.due, status, config);
       item.settled.resolve(status);
@@ -414,8 +448,9 @@ export class Scheduler implements AsyncDisposable {
     this.#running.set(key, { ...item, abort, done });
   }
 
-  async #execute(due: StartedDue, abort: AbortController): Promise<RunStatus> {
-    const { clock, onEvent, execute } = this.#options;
+  async #execute(due: StartedDue, abort: AbortController, perform: Execute | undefined): Promise<RunStatus> {
+    const { clock, onEvent } = this.#options;
+    const execute = perform ?? this.#options.execute;
     onEvent({ type: "started", due, timeMs: clock.now() });
     const over = new AbortController();
     const timeoutMs = due.kind === "backup" ? due.config.jobs.get(due.subject)?.timeoutMs : undefined;
@@ -485,32 +520,4 @@ export class Scheduler implements AsyncDisposable {
       else this.#timelines.set(key, new Timeline(schedules, config.daemon.timezone, nowMs));
     }
   }
-}
-
-const backupSchedules = (job: JobConfig): { schedule: ScheduleConfig; mode: JobMode }[] =>
-  job.schedules.map(({ schedule, mode }) => ({ schedule, mode: mode ?? job.mode }));
-
-const prunableTargets = (config: Config): string[] =>
-  [...config.targets.values()].filter((target) => !target.appendOnly).map(({ name }) => name);
-
-function slotDue(
-  kind: Due["kind"],
-  subject: string,
-  reason: Due["reason"],
-  why: string,
-  mode: JobMode,
-  target: string | undefined,
-  slotMs: number | undefined,
-): Due {
-  return {
-    kind,
-    subject,
-    reason,
-    why,
-    mode,
-    sources: undefined,
-    targets: target === undefined ? undefined : [target],
-    slotMs,
-    attempt: 1,
-  };
 }

@@ -95,6 +95,18 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX deliveries_pending ON deliveries (receiver, event) WHERE state = 'pending';
   CREATE INDEX deliveries_by_state ON deliveries (state, ended_ms);
   `,
+  `
+  CREATE TABLE requests (
+    job TEXT PRIMARY KEY,
+    mode TEXT,
+    asked_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE notes (
+    name TEXT PRIMARY KEY,
+    time_ms INTEGER NOT NULL,
+    value TEXT NOT NULL
+  ) STRICT;
+  `,
 ];
 
 /** The version this program writes. */

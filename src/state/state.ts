@@ -1,7 +1,7 @@
 /**
  * The state store: what happened, and what was seen. One SQLite file, shared by the daemon and the command line beside it.
  * Everything in it may be deleted at any time: no restore needs it, and a plan finds what is due without it.
- * Longer than most files, because the tables of runs are here together; the outbox has a file of its own.
+ * Above 500 lines: the statements of runs and what belongs to them stand here; the outbox and owed hooks have files of their own.
  */
 import { chmodSync, existsSync, mkdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -12,6 +12,7 @@ import type { ErrorWire } from "../base/errors.ts";
 import type { RunKind, RunStatus } from "../base/events.ts";
 import type { RepositoryId, RunId } from "../base/ids.ts";
 import type { StoredEvent } from "../plan/events.ts";
+import type { JobMode } from "../config/config.ts";
 import type { AcceptedTarget } from "../plan/observed.ts";
 import { Outbox } from "./outbox.ts";
 import { OwedHooks } from "./owed-hooks.ts";
@@ -97,6 +98,14 @@ export interface PendingApproval {
   readonly sinceMs: number;
   /** The rendered plan. */
   readonly text: string;
+}
+
+/** A run of a job that someone asked the daemon for, and that has not begun. */
+export interface RunRequestRecord {
+  readonly job: string;
+  /** Undefined: the job's own. */
+  readonly mode: JobMode | undefined;
+  readonly askedMs: number;
 }
 
 export interface StateOptions {
@@ -233,9 +242,14 @@ export class State implements Disposable {
     });
   }
 
-  /** Records a run that never began: skipped, and why. */
-  skipRun(run: Pick<RunRecord, "id" | "kind" | "subject" | "reason"> & { readonly timeMs: number }): void {
-    this.#insertRun({ ...run, startedMs: run.timeMs, endedMs: run.timeMs, status: "skipped" });
+  /** Records a run that never began: skipped, or cancelled while it waited, and why. */
+  skipRun(
+    run: Pick<RunRecord, "id" | "kind" | "subject" | "reason"> & {
+      readonly timeMs: number;
+      readonly status?: "skipped" | "cancelled";
+    },
+  ): void {
+    this.#insertRun({ ...run, startedMs: run.timeMs, endedMs: run.timeMs, status: run.status ?? "skipped" });
   }
 
   /**
@@ -278,6 +292,21 @@ export class State implements Disposable {
       ...values,
       query.limit ?? 100,
     ]).map(toRun);
+  }
+
+  /** Runs without an end, oldest first: of this process, and of others that may still live. */
+  openRuns(): RunRecord[] {
+    return this.#all("SELECT * FROM runs WHERE ended_ms IS NULL ORDER BY started_ms, rowid").map(toRun);
+  }
+
+  /** The newest run of a kind that has ended and was not skipped, of any of these subjects. */
+  lastRun(kind: RunKind, subjects: readonly string[]): RunRecord | undefined {
+    const marks = subjects.map(() => "?").join(", ");
+    const [row] = this.#all(
+      `SELECT * FROM runs WHERE kind = ? AND subject IN (${marks}) AND ended_ms IS NOT NULL AND status <> 'skipped' ORDER BY started_ms DESC, rowid DESC LIMIT 1`,
+      [kind, ...subjects],
+    );
+    return row && toRun(row);
   }
 
   /** One run by id or a unique prefix of it; undefined when none or several match. */
@@ -423,6 +452,45 @@ export class State implements Disposable {
   setPaused(job: string, paused: boolean, nowMs: number): void {
     if (paused) this.#run("INSERT OR IGNORE INTO pauses (job, since_ms) VALUES (?, ?)", [job, nowMs]);
     else this.#run("DELETE FROM pauses WHERE job = ?", [job]);
+  }
+
+  /** Runs that were asked for and have not begun, oldest first. */
+  runRequests(): RunRequestRecord[] {
+    return this.#all("SELECT * FROM requests ORDER BY asked_ms, rowid").map((row) => ({
+      job: String(row["job"]),
+      mode: row["mode"] === null ? undefined : (String(row["mode"]) as JobMode),
+      askedMs: Number(row["asked_ms"]),
+    }));
+  }
+
+  /** Remembers that a run of a job was asked for; one that was asked for already stays as it was. */
+  addRunRequest(request: RunRequestRecord): void {
+    this.#run("INSERT OR IGNORE INTO requests (job, mode, asked_ms) VALUES (?, ?, ?)", [
+      request.job,
+      request.mode ?? null,
+      request.askedMs,
+    ]);
+  }
+
+  /** Forgets what was asked for of a job; false when there was nothing. */
+  removeRunRequest(job: string): boolean {
+    return this.#run("DELETE FROM requests WHERE job = ?", [job]) > 0;
+  }
+
+  /** What was noted last under a name, and when; undefined when nothing was, or it cannot be read. */
+  note(name: string): { readonly timeMs: number; readonly value: unknown } | undefined {
+    const [row] = this.#all("SELECT time_ms, value FROM notes WHERE name = ?", [name]);
+    if (row === undefined) return undefined;
+    try {
+      return { timeMs: Number(row["time_ms"]), value: JSON.parse(String(row["value"])) as unknown };
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Notes a value (as JSON) in place of what had the name before. Nothing may depend on it. */
+  setNote(name: string, value: unknown, timeMs: number): void {
+    this.#run("INSERT OR REPLACE INTO notes (name, time_ms, value) VALUES (?, ?, ?)", [name, timeMs, JSON.stringify(value)]);
   }
 
   /** Closes the database; idempotent. */
