@@ -78,9 +78,24 @@ export { Holdfast } from "./engine/holdfast.ts";
 export type { TargetStats } from "./engine/holdfast.ts";
 export type { OverwritePolicy, RestoreAction, RestoreReport } from "./engine/restore/restore.ts";
 export type { RestoreResult, RunRestoreOptions } from "./engine/restore/run.ts";
+export { operationsAt, ownWorkplace, unavailableTargets } from "./engine/operations.ts";
+export type {
+  Applied,
+  ApplyRequest,
+  BackupRequest,
+  OperationHooks,
+  Operations,
+  RestoreOperation,
+  RollbackRequest,
+  UnavailableTarget,
+} from "./engine/operations.ts";
+export { previewPrune } from "./engine/prune/prune-jobs.ts";
+export type { PrunePart, PrunePreview, PruneRequest, Removal } from "./engine/prune/prune-jobs.ts";
 export type { RunOutcome } from "./engine/runs.ts";
 export type { Surroundings } from "./engine/session.ts";
 export type { SnapshotFilter, SnapshotListing, SnapshotRow, SnapshotSelector } from "./engine/snapshots.ts";
+export { reportStatus } from "./engine/status.ts";
+export type { JobReport, RunningReport, StatusReport, TargetReport } from "./engine/status.ts";
 export { Notifier, receiversOfConfig } from "./notify/notifier.ts";
 export type { NotifierLog, NotifierOptions } from "./notify/notifier.ts";
 export { createLog } from "./telemetry/log.ts";
@@ -88,3 +103,6 @@ export type { Log } from "./telemetry/log.ts";
 export { runDaemon } from "./daemon/daemon.ts";
 export type { DaemonConfig } from "./daemon/reloader.ts";
 export type { DaemonOptions } from "./daemon/daemon.ts";
+export { liveDaemon } from "./daemon/claim.ts";
+export type { AttachedHooks, Cancelled, DaemonControl, DaemonInfo, DaemonStatus } from "./daemon/daemon-control.ts";
+export type { ReloadOutcome } from "./daemon/reloader.ts";

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, HoldfastError } from "../base/errors.ts";
-import { isProvablyDead, processIdentity, type ProcessIdentity } from "../state/process-identity.ts";
+import { isProvablyAlive, isProvablyDead, processIdentity, type ProcessIdentity } from "../state/process-identity.ts";
 
 /**
  * Claims a state folder for this daemon: a file that names the process. A claim of a process that is provably dead is
@@ -37,6 +37,12 @@ export function claimDaemon(stateDir: string): Disposable {
       rmSync(path, { force: true });
     }
   }
+}
+
+/** The process of the daemon that works on a state folder; undefined when there is none that is surely alive. */
+export function liveDaemon(stateDir: string): number | undefined {
+  const owner = readClaim(join(stateDir, "daemon.json"));
+  return owner !== undefined && isProvablyAlive(owner) ? owner.pid : undefined;
 }
 
 /** The process a claim names; undefined when the claim is unreadable, as after a crash while it was written. */

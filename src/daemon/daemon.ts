@@ -19,6 +19,8 @@ import { randomHex } from "../base/random.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Notifier } from "../notify/notifier.ts";
 import { claimDaemon } from "./claim.ts";
+import { Control } from "./control.ts";
+import type { DaemonControl } from "./daemon-control.ts";
 import { Reloader, type DaemonConfig, type DaemonReading } from "./reloader.ts";
 import { ServiceManager } from "./service-manager.ts";
 import { Sessions } from "./sessions.ts";
@@ -39,6 +41,8 @@ export interface DaemonOptions extends DaemonConfig {
   readonly onReload?: (listener: () => void) => void;
   /** Also told of every run event. */
   readonly listener?: RunListener;
+  /** Lets others ask the daemon for something, until what it returns is disposed of. A rejection is logged; the daemon goes on. */
+  readonly serve?: (control: DaemonControl, stateDir: string) => Promise<AsyncDisposable>;
   /** Fires when the daemon shall stop; a second abort reason is not needed: `stopNow` shortens the grace. */
   readonly signal: AbortSignal;
   readonly stopNow?: AbortSignal;
@@ -47,6 +51,8 @@ export interface DaemonOptions extends DaemonConfig {
 interface Skip extends Pick<StartedDue, "kind" | "subject"> {
   readonly reason: string;
   readonly timeMs: number;
+  /** Default: skipped. */
+  readonly status?: "skipped" | "cancelled";
 }
 
 /**
@@ -71,18 +77,32 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { clock, random, toolVersion } = options.surroundings;
   const manager = stack.use(new ServiceManager({ env: options.surroundings.env, clock }));
   const sessions = stack.use(new Sessions(clock, () => sessionFor(current)));
-  const skip = ({ kind, subject, reason, timeMs }: Skip): RunStatus => {
-    state.skipRun({ id: asRunId(randomHex(random, 16)), kind, subject, reason, timeMs });
-    log.warn(`${kind} of ${subject} skipped: ${reason}`);
-    return "skipped";
+  const skip = ({ kind, subject, reason, timeMs, status = "skipped" }: Skip): RunStatus => {
+    state.skipRun({ id: asRunId(randomHex(random, 16)), kind, subject, reason, timeMs, status });
+    log.warn(`${kind} of ${subject} ${status}: ${reason}`);
+    return status;
   };
   const machine = new Machine();
+  let changed = new AbortController();
+  const control = new Control({
+    clock,
+    state,
+    log,
+    version: toolVersion,
+    sessions,
+    current: () => current.config,
+    reconcile: () => changed.abort(),
+  });
   const scheduler = new Scheduler({
     machine: () => machine.state(),
     clock,
     random,
     execute: (due, abort) =>
-      sessions.use((session) => execute(session, due, abort, (reason) => skip({ ...due, reason, timeMs: clock.now() }))),
+      sessions.use((session) =>
+        control.track(session, abort, (own, stop) =>
+          execute(own, due, stop, (reason) => skip({ ...due, reason, timeMs: clock.now() })),
+        ),
+      ),
     onEvent: (event) => {
       if (event.type === "started" || event.type === "ended") setImmediate(tellStatus);
       if (event.type === "skipped") skip(event);
@@ -110,7 +130,6 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   );
   notifier.start();
   const tellStatus = (): void => manager.status(statusLine(scheduler, current.config.daemon.timezone));
-  let changed = new AbortController();
   const reloader = stack.use(
     new Reloader({
       ...options,
@@ -127,12 +146,23 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       onReading: (moment) => (moment === "begins" ? manager.reloading() : manager.ready()),
     }),
   );
-  options.onReload?.(() => reloader.reload("asked for"));
+  options.onReload?.(() => void reloader.reload("asked for"));
+  control.attach(scheduler, reloader);
+  try {
+    const served = await options.serve?.(control, state.directory);
+    if (served !== undefined) stack.use(served);
+  } catch (error) {
+    const { message, hint } = asHoldfastError(error);
+    log.error(`nobody can talk to this daemon: ${message}`, { hint });
+  }
   manager.ready();
   try {
     while (!signal.aborted) {
       changed = new AbortController();
-      await sessions.use((session) => reconcile(session, scheduler, log, signal, () => session.config === current.config));
+      await sessions.use((session) =>
+        control.alone(() => reconcile(session, scheduler, log, signal, () => session.config === current.config)),
+      );
+      if (scheduler.isStarted) control.reconciled();
       tellStatus();
       await clock.sleep(RECONCILE_MS, AbortSignal.any([signal, changed.signal])).catch(() => undefined);
     }
@@ -141,8 +171,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     manager.stopping();
     const { shutdownGraceMs } = current.config.daemon;
     log.info("stopping", { grace: formatDuration(shutdownGraceMs) });
-    const stopped = scheduler.stop(shutdownGraceMs);
-    const hurry = (): void => void scheduler.stop(0);
+    const stop = (graceMs: number): Promise<unknown> => Promise.all([control.stop(graceMs), scheduler.stop(graceMs)]);
+    const stopped = stop(shutdownGraceMs);
+    const hurry = (): void => void stop(0);
     options.stopNow?.addEventListener("abort", hurry, { once: true });
     if (options.stopNow?.aborted === true) hurry();
     await stopped;

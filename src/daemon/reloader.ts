@@ -1,5 +1,5 @@
 import type { Clock } from "../base/clock.ts";
-import { asHoldfastError } from "../base/errors.ts";
+import { asHoldfastError, type ErrorWire } from "../base/errors.ts";
 import type { Config } from "../config/config.ts";
 import { diffConfigs } from "../config/diff.ts";
 import type { Problem } from "../config/problem.ts";
@@ -22,6 +22,17 @@ export interface DaemonReading {
   readonly digest: string;
   /** Files and folders whose change may change it. */
   readonly watched: readonly string[];
+}
+
+/** What came of a reading of the configuration. Plain. */
+export interface ReloadOutcome {
+  readonly timeMs: number;
+  readonly result: "reloaded" | "unchanged" | "invalid" | "unreadable";
+  /** What changed, as `jobs.docs added`. */
+  readonly changes: readonly string[];
+  readonly problems: readonly Problem[];
+  /** Why it could not be read. */
+  readonly error: ErrorWire | undefined;
 }
 
 export interface ReloaderOptions {
@@ -49,7 +60,8 @@ const NOTHING_NAMED = { jobs: [], targets: [] } as const;
 export class Reloader implements Disposable {
   readonly #options: ReloaderOptions;
   readonly #watch: ConfigWatch;
-  #reading: Promise<void> = Promise.resolve();
+  #reading: Promise<unknown> = Promise.resolve();
+  #last: ReloadOutcome | undefined;
   #disposed = false;
   /** Of the last configuration that was refused, its digest or why it cannot be read: it is complained about once. */
   #refused: string | undefined;
@@ -59,36 +71,50 @@ export class Reloader implements Disposable {
     this.#watch = new ConfigWatch({
       clock: options.clock,
       paths: options.watched,
-      onChange: () => this.reload("the files changed"),
+      onChange: () => void this.reload("the files changed"),
     });
     // What changed after it was read and before it was watched.
-    this.reload("the files changed");
+    void this.reload("the files changed");
   }
 
-  reload(why: "asked for" | "the files changed"): void {
-    this.#reading = this.#reading.then(async () => {
-      if (this.#disposed) return;
+  /** The last reading that changed something, failed, or was asked for; undefined when there was none. */
+  get last(): ReloadOutcome | undefined {
+    return this.#last;
+  }
+
+  /** Reads it when earlier readings are done. Never rejects; undefined when this was disposed of before. */
+  reload(why: "asked for" | "the files changed"): Promise<ReloadOutcome | undefined> {
+    const reading = this.#reading.then(async () => {
+      if (this.#disposed) return undefined;
       this.#options.onReading?.("begins");
-      await this.#reload(why);
+      const outcome = await this.#reload(why);
       this.#options.onReading?.("ends");
+      const wasRefused = this.#last?.result === "invalid" || this.#last?.result === "unreadable";
+      if (outcome !== undefined && (why === "asked for" || wasRefused || outcome.result !== "unchanged")) this.#last = outcome;
+      return outcome;
     });
+    this.#reading = reading;
+    return reading;
   }
 
-  async #reload(why: string): Promise<void> {
-    const { log, current, onReload, record } = this.#options;
+  async #reload(why: string): Promise<ReloadOutcome | undefined> {
+    const { log, current, onReload, record, clock } = this.#options;
+    const outcome = (
+      result: ReloadOutcome["result"],
+      more: Partial<Pick<ReloadOutcome, "changes" | "problems" | "error">> = {},
+    ): ReloadOutcome => ({ timeMs: clock.now(), result, changes: [], problems: [], error: undefined, ...more });
     try {
       let reading = await this.#options.read();
       // A file that is new to the watch may have changed between its reading and now.
       while (this.#watch.replace(reading.watched)) reading = await this.#options.read();
-      if (this.#disposed) return;
+      if (this.#disposed) return undefined;
       const { valid, problems, digest } = reading;
       if (valid === undefined) {
-        if (this.#refused === digest && why !== "asked for") return;
-        this.#refused = digest;
-        for (const { severity, file, line, column, message } of problems)
-          if (severity === "error") log.error(`${file}:${line}:${column}: ${message}`);
-        log.error("the configuration is not valid: the one before stays in force", { digest: digest.slice(0, 12) });
         const errors = problems.filter(({ severity }) => severity === "error");
+        if (this.#refused === digest && why !== "asked for") return outcome("invalid", { problems: errors });
+        this.#refused = digest;
+        for (const { file, line, column, message } of errors) log.error(`${file}:${line}:${column}: ${message}`);
+        log.error("the configuration is not valid: the one before stays in force", { digest: digest.slice(0, 12) });
         record({
           ...NOTHING_NAMED,
           type: "config_rejected",
@@ -98,7 +124,7 @@ export class Reloader implements Disposable {
             problems: errors.map(({ file, line, column, message }) => ({ place: `${file}:${line}:${column}`, message })),
           },
         });
-        return;
+        return outcome("invalid", { problems: errors });
       }
       const mended = this.#refused !== undefined;
       this.#refused = undefined;
@@ -106,7 +132,7 @@ export class Reloader implements Disposable {
       if (before.digest === digest) {
         if (mended) log.info("the configuration is again the one in force");
         else if (why === "asked for") log.info("the configuration has not changed");
-        return;
+        return outcome("unchanged");
       }
       for (const { severity, file, line, message } of problems)
         if (severity === "warning") log.warn(`${file}:${line}: ${message}`);
@@ -129,17 +155,20 @@ export class Reloader implements Disposable {
         summary: `The configuration on ${valid.config.host} was reloaded: ${changes.join(", ") || "nothing in effect changed"}`,
         details: { digest, commit: commit ?? null, changes },
       });
-    } catch (error) {
-      const { message, hint } = asHoldfastError(error);
+      return outcome("reloaded", { changes, problems });
+    } catch (thrown) {
+      const error = asHoldfastError(thrown);
+      const { message, hint } = error;
       log.error(`the configuration cannot be read: ${message}; the one before stays in force`, { hint });
-      if (this.#refused === message) return;
+      if (this.#refused !== message)
+        record({
+          ...NOTHING_NAMED,
+          type: "config_rejected",
+          summary: `The configuration on ${current().host} cannot be read: the one before stays in force`,
+          details: { problems: [{ place: current().path, message }] },
+        });
       this.#refused = message;
-      record({
-        ...NOTHING_NAMED,
-        type: "config_rejected",
-        summary: `The configuration on ${current().host} cannot be read: the one before stays in force`,
-        details: { problems: [{ place: current().path, message }] },
-      });
+      return outcome("unreadable", { error: error.toWire() });
     }
   }
 
