@@ -104,5 +104,7 @@ process.exitCode = await runCli({
   readerGone: () => readerGone,
   onStop: (listener) => (onStop = listener),
   onReload: (listener) => (onReload = listener),
+  // Imported by a daemon alone: a server takes longer to load than most commands to run.
+  serve: async (control, stateDir) => (await import("./api/server.ts")).serveControl(control, stateDir),
 });
 setTimeout(() => process.exit(), LINGER_MS).unref();

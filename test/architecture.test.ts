@@ -36,7 +36,8 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
     "daemon",
   ],
   cli: ["index.ts"],
-  "main.ts": ["cli", "index.ts"],
+  api: ["index.ts"],
+  "main.ts": ["cli", "api", "index.ts"],
 };
 
 /** Drivers of one floor that never import each other. */
@@ -57,6 +58,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli"],
   undici: ["notify"],
   nodemailer: ["notify"],
+  fastify: ["api"],
 };
 
 /** Floors without input, output or time of their own. */

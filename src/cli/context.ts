@@ -3,6 +3,7 @@ import {
   createSystemClock,
   findConfigFile,
   gitCommitOf,
+  likelyStateDirs,
   Holdfast,
   HoldfastError,
   Notifier,
@@ -147,12 +148,15 @@ export class Context {
     return { env, cwd, hostName, home, isRoot, timezone };
   }
 
-  /** Reads the configuration (or that in `path`) without judging it. Rejects with `config_not_found` or `config_unreadable`. */
+  /** Reads the configuration (or that in `path`) without judging it; where its state is, is a guess where it is not valid. Rejects with `config_not_found` or `config_unreadable`. */
   readConfig(
     strict = false,
     path = findConfigFile(this.options.config, this.surroundings()),
-  ): ConfigReading & { readonly path: string } {
-    return { ...readConfigFile(path, this.surroundings(), strict), path };
+  ): ConfigReading & { readonly path: string; readonly stateDir: string } {
+    const surroundings = this.surroundings();
+    const reading = readConfigFile(path, surroundings, strict);
+    const stateDir = reading.config?.daemon.stateDir ?? likelyStateDirs(path, reading.stateDir, surroundings)[0];
+    return { ...reading, path, stateDir };
   }
 
   /** The valid configuration. Shows what is wrong with it otherwise, and rejects with `config_invalid`. */

@@ -1,5 +1,5 @@
 /** How operations end: their exit code, and what is said of a failure. */
-import { ERROR_CODES, formatDuration, type Holdfast, type HoldfastError, type RunOutcome, type RunStatus } from "../index.ts";
+import { ERROR_CODES, formatDuration, type HoldfastError, type RunOutcome, type RunStatus } from "../index.ts";
 import type { Context } from "./context.ts";
 import { errorJson } from "./format.ts";
 
@@ -40,15 +40,4 @@ export async function reportOutcome(context: Context, what: string, outcome: Run
       `${what} was cancelled after ${formatDuration(outcome.durationMs)}. What was stored so far is used by the next run.`,
     );
   else if (outcome.error !== undefined) await context.fail(outcome.error);
-}
-
-/** Targets of enabled jobs that cannot be used: whatever there was to do or to say, it was not all. */
-export async function unavailableTargets({
-  config,
-  session,
-}: Holdfast): Promise<Awaited<ReturnType<typeof session.stores>>["closed"]> {
-  const used = new Set(
-    [...config.jobs.values()].filter(({ enabled }) => enabled).flatMap(({ targets }) => targets.map(({ target }) => target.name)),
-  );
-  return (await session.stores([...used])).closed;
 }

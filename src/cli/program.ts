@@ -1,5 +1,6 @@
 import { Argument, Command, Option } from "commander";
 import type { BackupFlags } from "./commands/backup.ts";
+import type { RunFlags } from "./commands/control.ts";
 import type { DumpFlags } from "./commands/dump.ts";
 import type { KeyAddFlags, KeyFlags } from "./commands/key.ts";
 import type { LogsFlags } from "./commands/logs.ts";
@@ -124,6 +125,42 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
     .command("doctor")
     .description("test sources, targets, tools and the clock, and say how to fix what is wrong")
     .action(query(async (context) => (await import("./commands/doctor.ts")).doctor(context)));
+
+  program.commandsGroup("Beside a running daemon:");
+  program
+    .command("status")
+    .description("each job's last result and next run, objectives, targets, what runs, waits and is held")
+    .action(query(async (context) => (await import("./commands/status.ts")).status(context)));
+  program
+    .command("run")
+    .argument("<JOB>", "job to run")
+    .description("ask the daemon to run a job now, ahead of all that waits; without it: backup JOB")
+    .addOption(new Option("--mode <mode>", "how changes are found (default: the job's)").choices(MODES))
+    .option("--wait", "follow it to its end, and exit as the backup does; Ctrl-C leaves it running")
+    .action(
+      operation(async (context, job: string, options: RunFlags) =>
+        (await import("./commands/control.ts")).run(context, job, options),
+      ),
+    );
+  program
+    .command("pause")
+    .argument("<JOB>", "job to pause")
+    .description("start nothing for a job by schedule or plan, until it is resumed")
+    .action(query(async (context, job: string) => (await import("./commands/control.ts")).pause(context, job, true)));
+  program
+    .command("resume")
+    .argument("<JOB>", "job to resume")
+    .description("let a paused job go on; what it missed is made up for, once")
+    .action(query(async (context, job: string) => (await import("./commands/control.ts")).pause(context, job, false)));
+  program
+    .command("cancel")
+    .argument("<RUN|JOB>", "id of a run, or the beginning of it; or a job")
+    .description("end a run, or all that runs and waits for a job, until its next slot")
+    .action(query(async (context, what: string) => (await import("./commands/control.ts")).cancel(context, what)));
+  program
+    .command("reload")
+    .description("have the daemon read its configuration now, and say what came of it")
+    .action(query(async (context) => (await import("./commands/control.ts")).reload(context)));
 
   program.commandsGroup("Back up and look inside:");
   program

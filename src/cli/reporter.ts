@@ -34,22 +34,31 @@ export class Reporter implements AsyncDisposable {
   readonly #late: { readonly level: "warn" | "error"; readonly text: string }[] = [];
   #lateCount = 0;
 
-  /** `reportsDamage`: the command prints what is wrong by itself, in full, so that messages of it are left out. */
-  constructor(context: Context, options: { readonly reportsDamage: boolean } = { reportsDamage: false }) {
+  /**
+   * `reportsDamage`: the command prints what is wrong by itself, in full, so that messages of it are left out. `onStop`: what a
+   * first signal does, for people.
+   */
+  constructor(context: Context, options: { readonly reportsDamage?: boolean; readonly onStop?: string } = {}) {
     this.#context = context;
-    this.#reportsDamage = options.reportsDamage;
+    this.#reportsDamage = options.reportsDamage === true;
     const { json, quiet } = context;
     if (quiet && !json) return;
     const everyMs = json ? STATUS_MS : this.#isTerminal ? REDRAW_MS : HEARTBEAT_MS;
     this.#timer = setInterval(() => this.#tick(), everyMs);
     this.#timer.unref();
     context.shell.onStop((again) => {
-      if (!again && this.#operation !== undefined) this.#say("stopping cleanly; once more ends at once");
+      if (!again && this.#operation !== undefined) this.#say(options.onStop ?? "stopping cleanly; once more ends at once");
       return false;
     });
   }
 
   readonly listener: RunListener = (event) => this.#receive(event);
+
+  /** Something to know while an operation waits or goes on. */
+  notice(text: string): void {
+    if (this.#context.json) this.#line("status", { event: "notice", message: text });
+    else this.#say(safe(text));
+  }
 
   /** Clears the progress line; what is printed next stands alone. */
   async end(): Promise<void> {

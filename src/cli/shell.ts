@@ -1,3 +1,5 @@
+import type { DaemonControl } from "../index.ts";
+
 /** What the command line has of its process. `main.ts` makes the real one; tests make their own. */
 export interface Shell {
   /** Arguments after the program's name. */
@@ -19,6 +21,8 @@ export interface Shell {
   readonly readerGone: () => boolean;
   /** Called at a first stop signal, and with `true` at a second one, after which the process ends at once unless it returns true. */
   onStop: (listener: (again: boolean) => boolean) => void;
+  /** Serves a daemon on the control socket of its state folder; the command line itself knows no server. */
+  readonly serve?: (control: DaemonControl, stateDir: string) => Promise<AsyncDisposable>;
   /** Called at each SIGHUP, which then stops nothing. */
   onReload: (listener: () => void) => void;
 }

@@ -73,12 +73,18 @@ export function readLastGood(stateDir: string, path: string, surroundings: Confi
  * The state folders that a configuration may mean, likeliest first: what it says where it can be parsed, what looks like it in
  * the text where it cannot, and the default.
  */
-export function likelyStateDirs(path: string, stated: string | undefined, surroundings: ConfigSurroundings): string[] {
+export function likelyStateDirs(
+  path: string,
+  stated: string | undefined,
+  surroundings: ConfigSurroundings,
+): [string, ...string[]] {
   const dirs = [stated];
   if (stated === undefined)
     for (const match of readText(path).matchAll(/\bstateDir["']?\s*:\s*(?:"([^"\n]+)"|'([^'\n]+)'|([^\s,}#"'][^,}#\n]*))/g))
       dirs.push(resolve(dirname(path), (match[1] ?? match[2] ?? match[3] ?? "").trim()));
-  return [...new Set([...dirs, defaultFolders(surroundings).stateDir])].filter((dir) => dir !== undefined);
+  const fallback = defaultFolders(surroundings).stateDir;
+  const [first = fallback, ...rest] = new Set([...dirs.filter((dir) => dir !== undefined), fallback]);
+  return [first, ...rest];
 }
 
 function readText(path: string): string {

@@ -4,12 +4,12 @@ import {
   hasChanges,
   heldActions,
   type ActionOutcome,
+  type Applied,
   type BackupResult,
-  type Plan,
 } from "../../index.ts";
+import { hooksFor, operationsFor } from "../beside.ts";
 import type { Context } from "../context.ts";
 import { errorJson, plural, safe, shortId, size } from "../format.ts";
-import { unavailableTargets } from "../outcome.ts";
 import { Reporter } from "../reporter.ts";
 import { actionJson } from "./plan.ts";
 
@@ -23,19 +23,19 @@ export async function apply(
   const startedMs = context.clock.monotonic();
   await using reporter = new Reporter(context);
   await using opened = await context.open(reporter.listener);
-  const result = await opened.holdfast.apply({
-    approve: flags.approve === undefined ? [] : [flags.approve],
-    allowRecreate: flags.allow === "recreate",
-    signal: context.signal,
-  });
+  const operations = await operationsFor(context, opened, reporter);
+  const applied = await operations.apply(
+    { approve: flags.approve === undefined ? [] : [flags.approve], allowRecreate: flags.allow === "recreate" },
+    hooksFor(context, reporter),
+  );
   await reporter.end();
-  const { plan, outcomes } = result;
+  const { outcomes } = applied;
   const shown = outcomes.filter(isWorthSaying);
   // What an action failed at is not said twice.
   const tried = new Set(
     outcomes.flatMap(({ action, status }) => (status === "failed" && action.kind === "create" ? [action.target] : [])),
   );
-  const unavailable = (await unavailableTargets(opened.holdfast)).filter(({ target }) => !tried.has(target.name));
+  const unavailable = applied.unavailable.filter(({ target }) => !tried.has(target));
   const statuses = new Set(outcomes.map(({ status }) => status));
   const status = context.signal.aborted
     ? "cancelled"
@@ -50,7 +50,7 @@ export async function apply(
       command: "apply",
       status,
       durationMs: Math.round(durationMs),
-      plan: plan.id ?? null,
+      plan: applied.planId ?? null,
       actions: outcomes.map((outcome) => ({
         ...actionJson(outcome.action),
         status: outcome.status,
@@ -58,15 +58,15 @@ export async function apply(
         run: outcome.run?.run ?? null,
         ...(outcome.error !== undefined && { error: errorJson(outcome.error) }),
       })),
-      notes: plan.notes,
-      unavailable: unavailable.map(({ target, error }) => ({ target: target.name, ...errorJson(error) })),
+      notes: applied.notes,
+      unavailable: unavailable.map(({ target, error }) => ({ target, ...errorJson(error) })),
     });
   else {
     if (!context.quiet) {
       await context.print(shown.map((outcome) => `${outcomeLine(outcome)}\n${snapshotLines(outcome)}`).join(""));
-      if (unavailable.length === 0 || shown.length > 0) await context.print(summary(outcomes, plan, durationMs));
+      if (unavailable.length === 0 || shown.length > 0) await context.print(summary(outcomes, durationMs));
     }
-    await reportProblems(context, plan, outcomes);
+    await reportProblems(context, applied);
     for (const { error } of unavailable) await context.fail(error);
   }
   if (status === "cancelled") return INTERRUPTED;
@@ -106,8 +106,8 @@ function snapshotLines({ action, run }: ActionOutcome): string {
   return lines.join("");
 }
 
-function summary(outcomes: readonly ActionOutcome[], plan: Plan, durationMs: number): string {
-  if (!hasChanges(plan)) return "Nothing to do: what is declared is what exists.\n";
+function summary(outcomes: readonly ActionOutcome[], durationMs: number): string {
+  if (!hasChanges({ actions: outcomes.map(({ action }) => action) })) return "Nothing to do: what is declared is what exists.\n";
   const shown = outcomes.filter(isWorthSaying);
   const parts = (["done", "partial", "failed", "held", "cancelled"] as const)
     .map((status) => ({ status, count: shown.filter((one) => one.status === status).length }))
@@ -116,17 +116,17 @@ function summary(outcomes: readonly ActionOutcome[], plan: Plan, durationMs: num
   return `${shown.length === 1 ? "1 action" : `${shown.length} actions`}: ${parts.join(", ")}, in ${formatDuration(durationMs)}\n`;
 }
 
-async function reportProblems(context: Context, plan: Plan, outcomes: readonly ActionOutcome[]): Promise<void> {
-  for (const note of plan.notes) {
+async function reportProblems(context: Context, { planId, notes, outcomes }: Applied): Promise<void> {
+  for (const note of notes) {
     if (note.level === "info") await context.note(safe(note.text));
     // Targets that cannot be used are reported by themselves, with what to do.
     else if (note.job !== undefined || note.target === undefined) await context.warn(note.text);
   }
   for (const { error, status } of outcomes) if (error !== undefined && status !== "cancelled") await context.fail(error);
-  const held = heldActions(plan);
-  if (held.length === 0 || plan.id === undefined) return;
+  const held = heldActions({ actions: outcomes.map(({ action }) => action) });
+  if (held.length === 0 || planId === undefined) return;
   await context.warn(
     `${held.length === 1 ? "1 change is" : `${held.length} changes are`} held until approved; \`holdfast plan\` shows what it would delete`,
   );
-  await context.shell.stderr.write(`  approve with: holdfast apply --approve ${plan.id}\n`);
+  await context.shell.stderr.write(`  approve with: holdfast apply --approve ${planId}\n`);
 }

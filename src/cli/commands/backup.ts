@@ -1,4 +1,5 @@
-import { formatDuration, HoldfastError, type BackupResult, type JobMode } from "../../index.ts";
+import { formatDuration, HoldfastError, type BackupResult, type JobMode, type RunOutcome } from "../../index.ts";
+import { hooksFor, operationsFor, operationsHere } from "../beside.ts";
 import type { Context } from "../context.ts";
 import { errorJson, plural, safe, shortId, size, snapshotJson } from "../format.ts";
 import { exitCodeOf, outcomeJson, reportOutcome } from "../outcome.ts";
@@ -20,32 +21,43 @@ export async function backup(context: Context, job: string, flags: BackupFlags):
     });
   await using reporter = new Reporter(context);
   await using opened = await context.open(reporter.listener);
-  const { holdfast } = opened;
-  holdfast.session.job(job);
-  const baseline =
-    flags.baseline === undefined ? undefined : (await holdfast.select({ id: flags.baseline }, context.signal)).info;
-  const outcome = await holdfast.backup(job, {
-    mode: flags.mode,
-    baseline,
-    ...(flags.description !== undefined && { description: flags.description }),
-    tags: flags.tag ?? [],
-    dryRun: flags.dryRun === true,
-    verify: flags.verify,
-    reason: "asked for",
-    signal: context.signal,
-  });
+  opened.holdfast.session.job(job);
+  // What stores nothing disturbs nobody.
+  const operations = flags.dryRun === true ? operationsHere(opened) : await operationsFor(context, opened, reporter);
+  const outcome = await operations.backup(
+    {
+      job,
+      mode: flags.mode,
+      baseline: flags.baseline,
+      description: flags.description,
+      tags: flags.tag ?? [],
+      dryRun: flags.dryRun === true,
+      verify: flags.verify,
+    },
+    hooksFor(context, reporter),
+  );
   await reporter.end();
+  return await reportBackup(context, job, outcome, { command: "backup", dryRun: flags.dryRun === true });
+}
+
+/** The summary of a backup, and its exit code. */
+export async function reportBackup(
+  context: Context,
+  job: string,
+  outcome: RunOutcome<BackupResult>,
+  { command, dryRun }: { readonly command: "backup" | "run"; readonly dryRun: boolean },
+): Promise<number> {
   if (context.json)
     await context.printLine("summary", {
-      command: "backup",
+      command,
       job,
-      dryRun: flags.dryRun === true,
+      dryRun,
       ...outcomeJson(outcome),
       sources: sourcesJson(outcome.result),
     });
   else {
     if (!context.quiet && outcome.result !== undefined)
-      await context.print(backupSummary(outcome.result, flags.dryRun === true, outcome.durationMs));
+      await context.print(backupSummary(outcome.result, dryRun, outcome.durationMs));
     await reportOutcome(context, `The backup of ${job}`, outcome);
   }
   return exitCodeOf(outcome);

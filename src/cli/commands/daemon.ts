@@ -67,6 +67,7 @@ export async function daemon(context: Context): Promise<number> {
       return { ...reading, valid: { config, surroundings: await surroundingsOf({ ...reading, config }) } };
     },
     onReload: (listener) => context.shell.onReload(listener),
+    ...(context.shell.serve && { serve: context.shell.serve }),
     signal: context.signal,
     stopNow: stopNow.signal,
   });

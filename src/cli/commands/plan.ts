@@ -5,12 +5,13 @@ import {
   loadConfig,
   renderConfigDiff,
   renderPlan,
+  unavailableTargets,
   type Action,
   type ConfigChange,
 } from "../../index.ts";
 import type { Context, Opened } from "../context.ts";
 import { iso } from "../format.ts";
-import { exitCodeOf, unavailableTargets } from "../outcome.ts";
+import { exitCodeOf } from "../outcome.ts";
 
 const HAS_CHANGES = 4;
 
@@ -47,7 +48,9 @@ export async function plan(
     await context.print(renderPlan(made, { format: flags.format }));
   }
   // A repository that is still to be created is in the plan; anything else that is closed leaves a hole in it.
-  const unavailable = (await unavailableTargets(opened.holdfast)).filter(({ error }) => error.code !== "repository_missing");
+  const unavailable = (await unavailableTargets(opened.holdfast.session)).filter(
+    ({ error }) => error.code !== "repository_missing",
+  );
   for (const { error } of unavailable) await context.fail(error);
   if (unavailable[0] !== undefined) return exitCodeOf({ status: "failed", error: unavailable[0].error });
   return flags.detailedExitcode === true && hasChanges(made) ? HAS_CHANGES : 0;
@@ -77,7 +80,7 @@ export function actionJson(action: Action): Record<string, unknown> {
   if (action.kind !== "retention")
     return {
       ...action,
-      ...("slotMs" in action && { slotMs: undefined, slot: action.slotMs === undefined ? null : iso(action.slotMs) }),
+      ...(action.kind === "backup" && { slotMs: undefined, slot: action.slotMs === undefined ? null : iso(action.slotMs) }),
     };
   const short = ({
     id,

@@ -10,6 +10,7 @@ import {
   type RunOutcome,
   type RunRestoreOptions,
 } from "../../index.ts";
+import { hooksFor, operationsFor } from "../beside.ts";
 import type { Context, Opened } from "../context.ts";
 import { count, plural, safe, shortId, size, snapshotJson } from "../format.ts";
 import { exitCodeOf, outcomeJson, reportOutcome } from "../outcome.ts";
@@ -52,9 +53,11 @@ export async function restore(context: Context, text: string | undefined, flags:
   const options = optionsFor(context, opened, text, flags);
   if (flags.dryRun === true) return await dryRun(context, opened, options);
   const live = options.to === "in-place" || options.to.folder === "/";
-  const confirmed = live && (await confirmLive(context, opened, options, flags));
-  if (live && !confirmed) return 0;
-  return await finish(context, reporter, await opened.holdfast.restore({ ...options, confirmedLive: confirmed }), live);
+  const agreed = live ? await confirmLive(context, opened, options, flags) : options;
+  if (agreed === undefined) return 0;
+  const operations = await operationsFor(context, opened, reporter, { orHere: true });
+  const { signal: _, ...request } = agreed;
+  return await finish(context, reporter, await operations.restore(request, hooksFor(context, reporter)), live);
 }
 
 function optionsFor(context: Context, { holdfast }: Opened, text: string, flags: RestoreFlags): RunRestoreOptions {
@@ -78,23 +81,25 @@ function optionsFor(context: Context, { holdfast }: Opened, text: string, flags:
   };
 }
 
+/** What is to be restored once somebody has agreed to it: that very snapshot, whatever is the latest by then. */
 async function confirmLive(
   context: Context,
   { holdfast }: Opened,
   options: RunRestoreOptions,
   flags: RestoreFlags,
-): Promise<boolean> {
+): Promise<RunRestoreOptions | undefined> {
   const { info } = await holdfast.select(options.selector, context.signal);
   const what =
     options.path === "/"
       ? `all of snapshot ${shortId(info.id)} (${info.job} / ${info.source})`
       : `${options.path} from snapshot ${shortId(info.id)}`;
   const safety = flags.safetySnapshot ? "What is there now is kept in a safety snapshot first" : "What is there now is NOT kept";
-  return await context.confirm(
+  const agreed = await context.confirm(
     `restore ${what} over live data${flags.delete === true ? ", deleting what the snapshot does not have" : ""}`,
     safety,
     flags.yes,
   );
+  return agreed ? { ...options, selector: { ...options.selector, id: info.id }, confirmedLive: true } : undefined;
 }
 
 async function rollback(context: Context, text: string | undefined, run: string, flags: RestoreFlags): Promise<number> {
@@ -106,11 +111,11 @@ async function rollback(context: Context, text: string | undefined, run: string,
   await using reporter = new Reporter(context);
   await using opened = await context.open(reporter.listener);
   if (!(await context.confirm(`return everything in the scope of restore ${run} to what it was before`, "", flags.yes))) return 0;
-  const outcome = await opened.holdfast.rollback(run, {
-    confirmedLive: true,
-    verify: flags.verify === true,
-    signal: context.signal,
-  });
+  const operations = await operationsFor(context, opened, reporter, { orHere: true });
+  const outcome = await operations.rollback(
+    { run, confirmedLive: true, verify: flags.verify === true },
+    hooksFor(context, reporter),
+  );
   return await finish(context, reporter, outcome, true);
 }
 

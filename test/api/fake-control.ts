@@ -1,0 +1,113 @@
+import { HoldfastError } from "../../src/base/errors.ts";
+import { asRunId } from "../../src/base/ids.ts";
+import type { AttachedHooks, DaemonControl, DaemonStatus } from "../../src/daemon/daemon-control.ts";
+import type { OperationHooks, Operations } from "../../src/engine/operations.ts";
+
+export interface FakeControl extends DaemonControl {
+  /** What was asked for, in order. */
+  readonly asked: string[];
+  /** What an operation does until it is replaced. */
+  work: (hooks: AttachedHooks, request: unknown) => Promise<unknown>;
+}
+
+export const RUN = asRunId("0123456789abcdef0123456789abcdef");
+
+/** A daemon that is none: one job, `docs`, and one run. */
+export function fakeControl(): FakeControl {
+  const asked: string[] = [];
+  const job = (name: string): void => {
+    if (name !== "docs") throw new HoldfastError("name_unknown", `There is no job ${name}`, { hint: "It has: docs." });
+  };
+  const info = { pid: 1, version: "1.2.3", startedMs: 0, stopping: false, config: "/c.yaml", digest: "d", reload: undefined };
+  const status: DaemonStatus = {
+    timeMs: 0,
+    timezone: "UTC",
+    host: "tester",
+    config: "/c.yaml",
+    digest: "d",
+    jobs: [
+      {
+        job: "docs",
+        enabled: true,
+        paused: false,
+        askedMs: undefined,
+        last: undefined,
+        lastSuccessMs: undefined,
+        nextMs: undefined,
+        overdueSinceMs: undefined,
+        objectives: [],
+      },
+    ],
+    targets: [],
+    observedMs: undefined,
+    pending: [],
+    running: [],
+    waiting: [],
+    daemon: info,
+  };
+  const record = {
+    id: RUN,
+    kind: "backup",
+    subject: "docs",
+    startedMs: 0,
+    endedMs: 1000,
+    status: "success",
+    reason: undefined,
+    targets: undefined,
+    error: undefined,
+    statistics: undefined,
+  } as const;
+  const control: FakeControl = {
+    asked,
+    work: async () => ({ done: true }),
+    info: () => info,
+    status: () => status,
+    runs: (query) => {
+      asked.push(`runs ${JSON.stringify(query)}`);
+      return [record];
+    },
+    run: (id) => {
+      if (!RUN.startsWith(id)) throw new HoldfastError("name_unknown", `There is no run ${id}`);
+      return record;
+    },
+    logs: () => [{ run: RUN, timeMs: 0, level: "info", text: "hello" }],
+    requestRun: (name, mode) => {
+      job(name);
+      asked.push(`run ${name} ${mode}`);
+    },
+    followRun: async (name, _mode, hooks) => {
+      job(name);
+      return (await control.work(hooks, undefined)) as never;
+    },
+    pause: (name) => {
+      job(name);
+      asked.push(`pause ${name}`);
+      return true;
+    },
+    resume: (name) => {
+      job(name);
+      asked.push(`resume ${name}`);
+      return true;
+    },
+    cancel: (what) => {
+      asked.push(`cancel ${what}`);
+      return { cancelled: [what] };
+    },
+    reload: async () => ({ timeMs: 0, result: "unchanged", changes: [], problems: [], error: undefined }),
+    operate: async (hooks, act) => {
+      const perform = (name: string) => async (request: unknown, own: OperationHooks) => {
+        asked.push(`${name} ${JSON.stringify(request)}`);
+        return (await control.work({ ...hooks, ...own }, request)) as never;
+      };
+      const operations: Operations = {
+        backup: perform("backup"),
+        apply: perform("apply"),
+        restore: perform("restore"),
+        rollback: perform("rollback"),
+        prune: perform("prune"),
+      };
+      return await act(operations, hooks);
+    },
+  };
+  return control;
+}
