@@ -1,10 +1,14 @@
 /** A request that stays attached to what it started: its lines go out as they come, and it may be cancelled by its id. */
+import { once } from "node:events";
+import type { ServerResponse } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyReply } from "fastify";
 import { asHoldfastError, HoldfastError, randomHex, systemRandom, type AttachedHooks } from "../index.ts";
 import { LineStream } from "./ndjson.ts";
 
 export class Attachments {
   readonly #open = new Map<string, AbortController>();
+  readonly #answers = new Set<ServerResponse>();
 
   /**
    * Answers with the lines of `act` and its result. A client that goes away gives it up: what that means is the affair of
@@ -15,7 +19,11 @@ export class Attachments {
     const id = randomHex(systemRandom, 16);
     const abort = new AbortController();
     const lines = new LineStream(reply.raw);
-    const gone = (): void => abort.abort(new HoldfastError("cancelled", "Who asked for it has gone"));
+    this.#answers.add(reply.raw);
+    const gone = (): void => {
+      this.#answers.delete(reply.raw);
+      abort.abort(new HoldfastError("cancelled", "Who asked for it has gone"));
+    };
     reply.raw.on("close", gone);
     reply.raw.on("error", gone);
     this.#open.set(id, abort);
@@ -34,6 +42,17 @@ export class Attachments {
     } finally {
       this.#open.delete(id);
     }
+  }
+
+  /** Resolves when every answer that has its end is with its reader, or after `withinMs`. */
+  async delivered(withinMs: number): Promise<void> {
+    const ended = [...this.#answers].filter(({ writableEnded, destroyed }) => writableEnded && !destroyed);
+    const over = new AbortController();
+    await Promise.race([
+      Promise.all(ended.map((answer) => once(answer, "close"))),
+      sleep(withinMs, undefined, { signal: over.signal }).catch(() => undefined),
+    ]);
+    over.abort();
   }
 
   cancel(id: string): void {

@@ -19,6 +19,8 @@ const MAX_BODY_BYTES = 256 * 1024;
 /** A request must have come in whole within this time. */
 const REQUEST_MS = 30_000;
 const MAX_CONNECTIONS = 256;
+/** How long the last lines may take to their readers when the server closes. */
+const DELIVERY_MS = 2000;
 
 /** The routes, ready to listen or to be injected into. */
 export function createApi(control: DaemonControl): FastifyInstance {
@@ -33,6 +35,7 @@ export function createApi(control: DaemonControl): FastifyInstance {
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false, allErrors: false } },
     http: { headersTimeout: REQUEST_MS },
   });
+  const attachments = new Attachments();
   app.server.maxConnections = MAX_CONNECTIONS;
   app.removeContentTypeParser("text/plain");
   app.setErrorHandler<FastifyError>((error, _request, reply) => {
@@ -45,7 +48,8 @@ export function createApi(control: DaemonControl): FastifyInstance {
     if (methods.length > 0) void reply.header("allow", methods.join(", "));
     void reply.code(problem.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
   });
-  const attachments = new Attachments();
+  // What has ended is told to the end, before connections are cut.
+  app.addHook("preClose", () => attachments.delivered(DELIVERY_MS));
   app.register(
     async (scope) => {
       statusRoutes(scope, control);

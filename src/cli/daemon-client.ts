@@ -57,7 +57,11 @@ export class DaemonClient {
   /** One question and its answer. Rejects with what the daemon says, or `daemon_unreachable`. */
   async ask<T>(method: "GET" | "POST", path: string, body?: unknown): Promise<T> {
     const response = await this.#send(method, path, body, AbortSignal.timeout(ANSWER_MS));
-    return (await answerOf(response)) as T;
+    try {
+      return (await answerOf(response)) as T;
+    } catch (error) {
+      throw error instanceof HoldfastError ? error : unreachable(this.#stateDir, error);
+    }
   }
 
   /**
@@ -268,11 +272,16 @@ async function answerOf(response: IncomingMessage): Promise<unknown> {
 }
 
 async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
-  let rest = "";
+  let rest: string[] = [];
   for await (const chunk of response.setEncoding("utf8") as AsyncIterable<string>) {
-    const lines = `${rest}${chunk}`.split("\n");
-    rest = lines.pop() as string;
-    yield* lines;
+    const lines = chunk.split("\n");
+    const last = lines.pop() as string;
+    for (const line of lines) {
+      rest.push(line);
+      yield rest.join("");
+      rest = [];
+    }
+    if (last !== "") rest.push(last);
   }
 }
 

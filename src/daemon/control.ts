@@ -433,10 +433,12 @@ export class Control implements DaemonControl {
         this.#refuseWhenStopping();
         let begun = false;
         let thrown: { readonly error: unknown } | undefined;
-        const perform: Execute = async (_due, signal) => {
+        const perform: Execute = async ({ mode }, signal) => {
           begun = true;
           try {
-            return await sessions.use((session) => this.track(session, signal, work, told));
+            return await sessions.use((session) =>
+              this.track(session, signal, (own, abort) => work(own, abort, turn.kind === "backup" ? mode : undefined), told),
+            );
           } catch (error) {
             thrown = { error };
             throw error;

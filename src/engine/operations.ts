@@ -85,10 +85,14 @@ export interface Turn {
 export interface Workplace {
   use<T>(work: (session: Session) => Promise<T>): Promise<T>;
   /**
-   * Does `work` when its turn has come. False, without doing it, while the same runs or was asked for already. Rejects with the
+   * Does `work` when its turn has come; `mode` is that of the job, or of a scheduled run that it stands in for. False, without doing it, while the same runs or was asked for already. Rejects with the
    * signal's reason when it was given up before it began.
    */
-  take(turn: Turn, hooks: OperationHooks, work: (session: Session, signal: AbortSignal) => Promise<RunStatus>): Promise<boolean>;
+  take(
+    turn: Turn,
+    hooks: OperationHooks,
+    work: (session: Session, signal: AbortSignal, mode: JobMode | undefined) => Promise<RunStatus>,
+  ): Promise<boolean>;
   /** One at a time: what would disturb another that makes the same thing. */
   alone<T>(work: () => Promise<T>): Promise<T>;
   /** Resolves when what runs or waits of this turn has ended. */
@@ -100,7 +104,7 @@ export function ownWorkplace(session: Session): Workplace {
   return {
     use: (work) => work(session),
     take: async (_turn, { signal }, work) => {
-      await work(session, signal);
+      await work(session, signal, undefined);
       return true;
     },
     alone: (work) => work(),
@@ -126,9 +130,10 @@ async function backup(place: Workplace, request: BackupRequest, hooks: Operation
     return baseline === undefined ? undefined : (await selectSnapshot(session, { id: baseline }, hooks.signal)).info;
   });
   let outcome: RunOutcome<BackupResult> | undefined;
-  const done = await place.take({ kind: "backup", subject: job, targets: undefined }, hooks, async (session, signal) => {
+  const done = await place.take({ kind: "backup", subject: job, targets: undefined }, hooks, async (session, signal, mode) => {
     outcome = await runBackup(session, job, {
       ...options,
+      mode: options.mode ?? (baseline === undefined ? mode : undefined),
       baseline: compared,
       ...(description !== undefined && { description }),
       reason: "asked for",

@@ -122,7 +122,7 @@ export function reportStatus(
 ): StatusReport {
   const note = state.note(NOTE);
   // Of another configuration only what has the same name counts.
-  const noted = note?.value as Noted | undefined;
+  const noted = notedOf(note?.value);
   const paused = state.pausedJobs();
   const asked = new Map(state.runRequests().map(({ job, askedMs }) => [job, askedMs]));
   const open = state.openRuns();
@@ -196,6 +196,13 @@ function reportJob(
     overdueSinceMs: isOverdue ? slotMs : undefined,
     objectives: judged(job, known.noted, (last?.endedMs ?? -Infinity) > known.notedMs),
   };
+}
+
+/** A note as this version writes it; anything else is none. */
+function notedOf(value: unknown): Noted | undefined {
+  const { targets, objectives, newest } = (value ?? {}) as Partial<Noted>;
+  const isNoted = Array.isArray(targets) && Array.isArray(objectives) && typeof newest === "object" && newest !== null;
+  return isNoted ? { targets, objectives, newest } : undefined;
 }
 
 function judged(job: JobConfig, noted: Noted | undefined, isStale: boolean): JobReport["objectives"] {

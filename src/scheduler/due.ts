@@ -72,6 +72,6 @@ export function slotDue(
 }
 
 /** What may be waiting or running only once at a time: a job's backups, a verification of a job on a target, a prune of a target. */
-export function dueKey(due: Pick<Due, "kind" | "subject" | "targets">): string {
+export function dueKey(due: Pick<Due, "kind" | "subject"> & Partial<Pick<Due, "targets">>): string {
   return due.kind === "verify" ? `verify:${due.subject}:${due.targets?.join(",") ?? ""}` : `${due.kind}:${due.subject}`;
 }

@@ -140,12 +140,15 @@ export class Scheduler implements AsyncDisposable {
   ask(request: RunRequest): Promise<RunStatus> {
     const config = this.#config;
     if (!config || this.#stopping) throw new HoldfastError("state_busy", "The scheduler is not running");
+    const key = dueKey(request);
+    const waiting = this.#queue.get(key);
     const due: Due = {
       kind: request.kind,
       subject: request.subject,
       reason: "asked",
       why: request.why ?? "asked for",
-      mode: request.mode ?? config.jobs.get(request.subject)?.mode ?? "full",
+      // It stands in for what waits, which may be the full backup of the week.
+      mode: request.mode ?? strongerMode(config.jobs.get(request.subject)?.mode ?? "full", waiting?.due.mode),
       sources: request.sources,
       targets: request.kind === "prune" ? [request.subject] : request.targets,
       slotMs: undefined,
@@ -153,11 +156,9 @@ export class Scheduler implements AsyncDisposable {
     };
     if (!this.#isDeclared(due))
       throw new HoldfastError("name_unknown", `There is no ${due.kind === "prune" ? "target" : "job"} named ${due.subject}`);
-    const key = dueKey(due);
     const hint = "`holdfast status` shows what runs and waits; `holdfast cancel` ends it.";
     if (this.#running.has(key))
       throw new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} is already running`, { hint });
-    const waiting = this.#queue.get(key);
     if (waiting?.due.reason === "asked")
       throw new HoldfastError("state_busy", `A ${due.kind} of ${due.subject} was already asked for`, { hint });
     this.#delayed.delete(key);

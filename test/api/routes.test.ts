@@ -278,6 +278,19 @@ describe("what is attached to", () => {
     });
   });
 
+  test("what has ended is told to the end, also when the daemon ends with it", async () => {
+    const on = await served();
+    const text = "x".repeat(6 * 2 ** 20);
+    const ended = Promise.withResolvers<void>();
+    on.control.work = async () => {
+      setImmediate(() => ended.resolve(on[Symbol.asyncDispose]()));
+      return { run: RUN, status: "success", durationMs: 1, text };
+    };
+    const outcome = await operationsIn(on.client, quiet).backup({ job: "docs" }, hooks(new AbortController().signal, []));
+    expect((outcome as unknown as { text: string }).text).toBe(text);
+    await ended.promise;
+  });
+
   test("following a run may be left, which changes nothing", async () => {
     await using on = await served();
     const given = Promise.withResolvers<void>();

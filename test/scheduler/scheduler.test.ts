@@ -456,6 +456,85 @@ describe("plans and reloads", () => {
   });
 });
 
+describe("who asks", () => {
+  const full: Partial<JobConfig> = { schedules: [{ schedule: schedule(HOUR), mode: "full" }] };
+  /** Two run, and `docs` waits for its scheduled full backup. */
+  async function waiting(): Promise<Bench> {
+    const on = bench({ hold: true });
+    const first = { ...every(HOUR), priority: 1 };
+    await begin(on, config([job("a", first), job("b", first), job("docs", full)]));
+    await on.clock.advance(30 * MINUTE);
+    expect(on.running.map(({ due }) => due.subject)).toEqual(["a", "b"]);
+    expect(on.scheduler.status().waiting).toMatchObject([{ subject: "docs", mode: "full" }]);
+    return on;
+  }
+
+  it("gets the full backup that was waiting, unless another was asked for", async () => {
+    const on = await waiting();
+    void on.scheduler.request({ kind: "backup", subject: "docs" });
+    expect(on.scheduler.status().waiting).toMatchObject([{ subject: "docs", mode: "full", reason: "asked" }]);
+    const other = await waiting();
+    void other.scheduler.request({ kind: "backup", subject: "docs", mode: "incremental" });
+    expect(other.scheduler.status().waiting).toMatchObject([{ mode: "incremental" }]);
+  });
+
+  it("brings the work along, and knows when it has ended", async () => {
+    const on = await waiting();
+    const did: string[] = [];
+    const asked = on.scheduler.request({
+      kind: "backup",
+      subject: "docs",
+      perform: async ({ mode }) => {
+        did.push(mode);
+        return "partial";
+      },
+    });
+    let idle = false;
+    void on.scheduler.idle({ kind: "backup", subject: "docs", targets: undefined }).then(() => (idle = true));
+    await settle();
+    expect([did, idle]).toEqual([[], false]);
+    await on.running[0]?.end("success");
+    expect(await asked).toBe("partial");
+    await settle();
+    expect([did, idle]).toEqual([["full"], true]);
+    expect(on.started).not.toContain("docs at 2026-11-20 01:00");
+  });
+
+  it("may give it up: what waits goes, what runs is aborted with the reason, and neither disturbs another", async () => {
+    const on = await waiting();
+    const stop = new AbortController();
+    const asked = on.scheduler.request({ kind: "backup", subject: "docs", signal: stop.signal });
+    stop.abort(new HoldfastError("cancelled", "enough"));
+    expect(await asked).toBe("cancelled");
+    expect(on.scheduler.status().waiting).toEqual([]);
+    expect(on.events.at(-1)).toMatchObject({ type: "skipped", status: "skipped", subject: "docs" });
+    await on.running[0]?.end("success");
+    const again = new AbortController();
+    const running = on.scheduler.request({ kind: "backup", subject: "docs", signal: again.signal });
+    await settle();
+    expect(on.running.map(({ due }) => due.subject)).toEqual(["b", "docs"]);
+    again.abort(new HoldfastError("cancelled", "enough"));
+    expect(await running).toBe("cancelled");
+    expect(on.running.map(({ due }) => due.subject)).toEqual(["b"]);
+    await expect(on.scheduler.request({ kind: "backup", subject: "docs", signal: AbortSignal.abort() })).resolves.toBe(
+      "cancelled",
+    );
+  });
+
+  it("and cancels: what waits or is to be tried again is on record as cancelled", async () => {
+    const on = await waiting();
+    expect(on.scheduler.cancel("docs")).toBe(true);
+    expect(on.events.at(-1)).toMatchObject({ type: "skipped", status: "cancelled", subject: "docs" });
+    await on.running[0]?.end("failed");
+    expect(on.scheduler.status().waiting).toMatchObject([{ subject: "a", reason: "retry" }]);
+    expect(on.scheduler.cancel("a")).toBe(true);
+    expect(on.events.at(-1)).toMatchObject({ type: "skipped", status: "cancelled", subject: "a" });
+    expect(on.scheduler.cancel("a")).toBe(false);
+    await on.scheduler.stop(0);
+    expect(on.events.filter((event) => event.type === "skipped" && event.status === "cancelled")).toHaveLength(2);
+  });
+});
+
 describe("stopping", () => {
   it("lets runs end within the grace time", async () => {
     const on = bench({ hold: true });

@@ -105,7 +105,7 @@ function nextText(job: JobReport, report: Status): string {
   const isWaiting = report.waiting?.some(({ kind, subject }) => kind === "backup" && subject === job.job) === true;
   if (isWaiting || job.askedMs !== undefined) return "waiting";
   if (job.paused) return "paused";
-  if (job.overdueSinceMs !== undefined) return `OVERDUE since ${formatWall(job.overdueSinceMs, report.timezone)}`;
+  if (job.overdueSinceMs !== undefined) return `OVERDUE ${formatWall(job.overdueSinceMs, report.timezone)}`;
   return job.nextMs === undefined ? "no schedule" : formatWall(job.nextMs, report.timezone);
 }
 
