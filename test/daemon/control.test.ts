@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { HoldfastError } from "../../src/base/errors.ts";
 import type { RunEvent } from "../../src/base/events.ts";
 import { systemRandom } from "../../src/codec/system-random.ts";
 import type { AttachedHooks, DaemonControl } from "../../src/daemon/daemon-control.ts";
@@ -32,7 +33,16 @@ const WAITS = (folder: string): string =>
 /** A daemon at work in this process. `slow` runs until `go`. */
 async function running(
   jobs: Readonly<Record<string, string>>,
-  { before = () => undefined, extra = "" }: { readonly before?: (state: State) => void; readonly extra?: string } = {},
+  {
+    before = () => undefined,
+    extra = "",
+    refuse,
+  }: {
+    readonly before?: (state: State) => void;
+    readonly extra?: string;
+    /** Why it cannot be served. */
+    readonly refuse?: HoldfastError;
+  } = {},
 ): Promise<Running> {
   const folder = temporaryTree({ data: { a: "a" } });
   const path = join(folder.path, "holdfast.yaml");
@@ -96,6 +106,7 @@ ${Object.entries(jobs)
     signal: stop.signal,
     serve: async (control) => {
       served.resolve(control);
+      if (refuse !== undefined) throw refuse;
       return { [Symbol.asyncDispose]: async () => undefined };
     },
   });
@@ -372,6 +383,13 @@ test("more operations than it takes are refused, and cost nothing", async () => 
   const ended = await Promise.all(all);
   expect(ended.filter((one) => one === "done")).toHaveLength(16);
   expect(ended.filter((one) => one === "state_busy")).toHaveLength(4);
+});
+
+test("one that nobody can talk to says so, and works on", async () => {
+  const refuse = new HoldfastError("state_unusable", "The control socket cannot be made", { hint: "Elsewhere." });
+  await using daemon = await running({ docs: "sources: [docs], schedule: { every: 1d }" }, { refuse });
+  await daemon.says("nobody can talk to this daemon: The control socket cannot be made");
+  await daemon.says("run ended: success");
 });
 
 test("what came of the last reading of the configuration is known", async () => {

@@ -137,6 +137,9 @@ describe("what is asked of the daemon", () => {
     const { on, daemon, client } = at;
     await daemon.says("run ended: failed");
     expect((lstatSync(join(on.path, "state/control.sock")).mode & 0o777).toString(8)).toBe("600");
+    // A second daemon is refused, and takes nothing away.
+    expect(await on.run("daemon")).toMatchObject({ code: 11, err: expect.stringMatching(/Another daemon/) });
+    expect(await client.ask("GET", "/daemon")).toMatchObject({ pid: expect.any(Number), stopping: false });
     // Followed to its end, with the exit code of the backup.
     expect(await on.run("run", "docs", "--wait")).toMatchObject({
       code: 0,
