@@ -106,15 +106,15 @@ test("objectives are those that were judged last, unless a backup has ended sinc
   const objectives = (): unknown => on.report(by).map((one) => one.objectives);
   expect(objectives()).toEqual([undefined, []]);
   const judged = [
-    { job: "docs", objective: "rpo" as const, met: false, reason: "old" },
-    { job: "docs", objective: "copies" as const, met: false, reason: "no longer declared" },
+    { job: "docs", objective: "rpo" as const, met: false, reason: "old", untilMs: undefined },
+    { job: "docs", objective: "copies" as const, met: false, reason: "no longer declared", untilMs: undefined },
   ];
   on.saw(by, [], NOW - 10_000, judged);
-  expect(objectives()).toEqual([[{ objective: "rpo", met: false, reason: "old" }], []]);
+  expect(objectives()).toEqual([[{ objective: "rpo", met: false, reason: "old", untilMs: undefined }], []]);
   on.ran("docs", "success", NOW - 5000);
   expect(objectives()).toEqual([undefined, []]);
-  on.saw(by, [], NOW, [{ job: "docs", objective: "rpo", met: true, reason: "fine" }]);
-  expect(objectives()).toEqual([[{ objective: "rpo", met: true, reason: "fine" }], []]);
+  on.saw(by, [], NOW, [{ job: "docs", objective: "rpo", met: true, reason: "fine", untilMs: undefined }]);
+  expect(objectives()).toEqual([[{ objective: "rpo", met: true, reason: "fine", untilMs: undefined }], []]);
 });
 
 test("a note that cannot be read is none", () => {
