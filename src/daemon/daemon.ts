@@ -1,14 +1,11 @@
-import { asHoldfastError, type HoldfastError } from "../base/errors.ts";
+import { asHoldfastError } from "../base/errors.ts";
 import { formatDuration } from "../base/duration.ts";
 import type { RunEvent, RunListener, RunStatus } from "../base/events.ts";
 import { formatSize } from "../base/size.ts";
-import { performAction, planNow, recordAcceptance, runBackup } from "../engine/apply.ts";
-import { settleOwedHooks } from "../engine/hooks/owed.ts";
+import { performAction, planNow, runBackup } from "../engine/apply.ts";
 import { runPrune } from "../engine/prune/prune.ts";
-import { forgetOldRuns } from "../engine/runs.ts";
 import { Session } from "../engine/session.ts";
 import { runVerify } from "../engine/verify/verify.ts";
-import type { Action } from "../plan/plan.ts";
 import { formatSlot } from "../plan/zone.ts";
 import type { StartedDue } from "../scheduler/due.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
@@ -22,11 +19,10 @@ import { claimDaemon } from "./claim.ts";
 import { Control } from "./control.ts";
 import type { DaemonControl } from "./daemon-control.ts";
 import { Reloader, type DaemonConfig, type DaemonReading } from "./reloader.ts";
+import { Reconciler } from "./reconciler.ts";
 import { ServiceManager } from "./service-manager.ts";
 import { Sessions } from "./sessions.ts";
 
-/** How often desired and observed are compared although nothing happened. */
-const RECONCILE_MS = 10 * 60_000;
 /** How long a stopping daemon still tries to tell of what it stopped; the rest goes out at the next start. */
 const LAST_WORDS_MS = 5000;
 
@@ -83,7 +79,6 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     return status;
   };
   const machine = new Machine();
-  let changed = new AbortController();
   const control = new Control({
     clock,
     state,
@@ -91,7 +86,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     version: toolVersion,
     sessions,
     current: () => current.config,
-    reconcile: () => changed.abort(),
+    reconcile: () => reconciler.hurry(),
   });
   const scheduler = new Scheduler({
     machine: () => machine.state(),
@@ -105,12 +100,14 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       ),
     onEvent: (event) => {
       if (event.type === "started" || event.type === "ended") setImmediate(tellStatus);
+      if (event.type === "ended") reconciler.runEnded();
       if (event.type === "skipped") skip(event);
       else if (event.type === "deferred") log.info(`${event.due.kind} of ${event.due.subject} waits: ${event.reason}`);
       else if (event.type === "retry")
         log.info(`${event.due.kind} of ${event.due.subject} is tried again in ${formatDuration(event.afterMs)}`);
     },
   });
+  const reconciler = new Reconciler({ clock, log, scheduler });
   for (const job of state.pausedJobs()) scheduler.pause(job);
   log.info(`holdfast ${toolVersion} started`, {
     config: options.config.path,
@@ -141,7 +138,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         sessions.forget();
         // What is no longer declared stops at once; what is new waits for its plan.
         scheduler.reconcile(next.config, { actions: [] });
-        changed.abort();
+        reconciler.hurry();
       },
       onReading: (moment) => (moment === "begins" ? manager.reloading() : manager.ready()),
     }),
@@ -158,13 +155,12 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   manager.ready();
   try {
     while (!signal.aborted) {
-      changed = new AbortController();
       await sessions.use((session) =>
-        control.alone(() => reconcile(session, scheduler, log, signal, () => session.config === current.config)),
+        control.alone(() => reconciler.reconcile(session, signal, () => session.config === current.config)),
       );
       if (scheduler.isStarted) control.reconciled();
       tellStatus();
-      await clock.sleep(RECONCILE_MS, AbortSignal.any([signal, changed.signal])).catch(() => undefined);
+      await reconciler.rest(signal);
     }
   } finally {
     reloader[Symbol.dispose]();
@@ -193,47 +189,6 @@ function statusLine(scheduler: Scheduler, timezone: string): string {
     ...(next === undefined ? [] : [`next: ${next.job} at ${formatSlot(next.timeMs, timezone)}`]),
   ];
   return parts.join("; ");
-}
-
-async function reconcile(
-  session: Session,
-  scheduler: Scheduler,
-  log: Log,
-  signal: AbortSignal,
-  isCurrent: () => boolean,
-): Promise<void> {
-  try {
-    forgetOldRuns(session.state, session.surroundings.clock.now());
-    await settleOwedHooks(session, { signal });
-    let plan = await planNow(session, { signal });
-    const first = plan.actions.filter((action) => action.kind === "create" || action.kind === "change");
-    for (const action of first) report(log, await performAction(session, action, signal));
-    // What was created changes what is due.
-    if (first.some(({ kind }) => kind === "create")) plan = await planNow(session, { signal });
-    // A plan of a configuration that was replaced meanwhile is worth nothing.
-    if (!isCurrent()) return;
-    for (const note of plan.notes) log[note.level === "info" ? "info" : "warn"](note.text);
-    recordAcceptance(session, plan);
-    scheduler.reconcile(session.config, plan);
-    for (const { job, timeMs } of scheduler.next()) log.debug(`next run of ${job}: ${new Date(timeMs).toISOString()}`);
-  } catch (error) {
-    if (signal.aborted) return;
-    log.error(`reconciling failed: ${asHoldfastError(error).message}`);
-  }
-}
-
-function report(
-  log: Log,
-  outcome: {
-    readonly action: Action;
-    readonly status: string;
-    readonly summary: string;
-    readonly error: HoldfastError | undefined;
-  },
-): void {
-  if (outcome.status === "failed") log.error(outcome.summary, { code: outcome.error?.code, hint: outcome.error?.hint });
-  else if (outcome.status === "held") log.warn(`held for approval: ${outcome.summary}`);
-  else log.info(outcome.summary);
 }
 
 async function execute(

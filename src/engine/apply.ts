@@ -12,6 +12,7 @@ import {
   type RetentionAction,
   type VerifyAction,
 } from "../plan/plan.ts";
+import { conditionsOf, type Condition } from "../plan/conditions.ts";
 import { evaluateObjectives } from "../plan/objectives.ts";
 import { collectSlots } from "../scheduler/schedule.ts";
 import { backupJob, type BackupResult } from "./backup/backup.ts";
@@ -30,12 +31,16 @@ export interface PlanRequest {
 }
 
 /** Observes and plans; changes nothing. */
-export async function planNow(session: Session, request: PlanRequest = {}): Promise<Plan> {
+export async function planNow(
+  session: Session,
+  request: PlanRequest = {},
+): Promise<Plan & { readonly conditions: readonly Condition[] }> {
   const observed = await observe(session, request.signal);
   const nowMs = session.surroundings.clock.now();
+  const slots = collectSlots(session.config, nowMs);
   const plan = makePlan(session.config, observed, {
     nowMs,
-    slots: collectSlots(session.config, nowMs),
+    slots,
     approved: request.approve ?? [],
     allowRecreate: request.allowRecreate ?? false,
     impatient: request.impatient ?? false,
@@ -53,7 +58,9 @@ export async function planNow(session: Session, request: PlanRequest = {}): Prom
     target: undefined,
     text: `job ${job} misses its objective ${objective}: ${reason}`,
   }));
-  return { ...plan, notes: [...plan.notes, ...notes] };
+  const judged = objectives.filter(({ job }) => !fresh.has(job));
+  const conditions = conditionsOf(session.config, observed, judged, slots, nowMs);
+  return { ...plan, notes: [...plan.notes, ...notes], conditions };
 }
 
 /** What became of one action. `held` and `skipped` say why nothing was done. */

@@ -66,6 +66,11 @@ export function eventIdOf(run: RunId, type: EventType): string {
   return `evt_${createHash("sha256").update(`${type} ${run}`).digest("hex").slice(0, 32)}`;
 }
 
+/** The same for the same change of a condition, which is known by since when it was as it was. */
+export function conditionEventId(type: EventType, key: string, sinceMs: number | undefined): string {
+  return `evt_${createHash("sha256").update(`${type} ${key} ${sinceMs}`).digest("hex").slice(0, 32)}`;
+}
+
 export function makeEvent(config: Config, id: string, event: EventDescription): StoredEvent {
   const { type, timeMs, run } = event;
   return { id, type, timeMs, run, payload: payloadOf(config, id, event), deliveries: receiversOf(config, event) };

@@ -242,3 +242,23 @@ test("an epoch that another process begins is used by the next run", async () =>
   expect(epochs.toSorted((a, b) => a - b)).toEqual([1, 2]);
   expect(daemon.lines.filter((line) => line.startsWith("error"))).toEqual([]);
 });
+
+test("a promise that time alone breaks is told as broken, without any run, and as kept when it is", async () => {
+  const promised = "objectives: { rpo: 3s }";
+  const extra = `webhooks: { all: { url: "http://127.0.0.1:9/", events: [objective_missed, objective_met] } }`;
+  await using daemon = running({ jobs: { one: `${NOW}, ${promised}` }, extra });
+  await daemon.says("run ended: success");
+  daemon.edit({ jobs: { one: `${NOW}, ${promised}, description: looked at` }, extra });
+  await daemon.says("misses its objective rpo");
+  const from = daemon.lines.length;
+  daemon.edit({ jobs: { one: `schedule: { every: 1s }, ${promised}` }, extra });
+  await daemon.says("run ended: success", from);
+  daemon.edit({ jobs: { one: `schedule: { every: 1s }, ${promised}, description: looked at again` }, extra });
+  await daemon.says("meets its objective rpo", from);
+  expect(
+    daemon.state.outbox
+      .deliveries()
+      .map(({ type }) => type)
+      .toSorted(),
+  ).toEqual(["objective_met", "objective_missed"]);
+});
