@@ -60,10 +60,9 @@ test.each(Object.keys(references) as (keyof typeof references)[])(
   (name) => {
     const { works, fails } = references[name];
     const configWith = (encryption: string): string =>
-      CONFIG.replace("keyFile: ./key, generate: true", `${encryption}${encryption.startsWith("password") ? CHEAP : ""}`).replace(
-        "log: { format: text }",
-        "log: { format: json, level: debug }",
-      );
+      CONFIG.replace("keyFile: ./key, generate: true", `${encryption}${encryption.startsWith("password") ? CHEAP : ""}`)
+        .replace("log: { format: text }", "log: { format: json, level: debug }")
+        .replace("targets: [disk] }", "targets: [disk], hooks: { before: [{ run: [./show-environment] }] } }");
     using place = playground({ config: configWith(works) });
     const files = {
       secret: CANARY,
@@ -75,11 +74,14 @@ test.each(Object.keys(references) as (keyof typeof references)[])(
       "other-key": "ab".repeat(32),
     };
     for (const [file, text] of Object.entries(files)) place.write(file, `${text}\n`, 0o600);
+    // What a program around the backup is told goes into the log of the run.
+    place.write("show-environment", "#!/bin/sh\nenv\necho shown\n", 0o700);
     place.write("print", "#!/bin/sh\ncat ./secret\n", 0o700);
     place.write("print-wrong", "#!/bin/sh\ncat ./wrong\n", 0o700);
     // A program that shows its secret and fails: what it said is nobody's business.
     place.write("fail", "#!/bin/sh\ncat ./secret; cat ./secret >&2; exit 3\n", 0o700);
-    const env = { SECRET: CANARY, WRONG: wrong };
+    // A variable that no reference names is nobody's secret.
+    const env: Record<string, string> = name === "env" ? { SECRET: CANARY } : {};
     const commands = [
       ["apply", "-v"],
       ["backup", "docs", "--json"],
@@ -93,6 +95,7 @@ test.each(Object.keys(references) as (keyof typeof references)[])(
     for (const command of name === "file" ? commands : commands.slice(0, 2))
       expectNowhere(run(place.path, command, env), `${name}: ${command.join(" ")}`);
     expect(readdirSync(join(place.path, "repository/snapshots"))).toHaveLength(1);
+    expect(run(place.path, ["logs"], env)).toContain("hooks.before[0]: shown");
     const changes = [
       ["key", "add", "--password-file", "third", "-v"],
       ["key", "add", "--key-file", "bad-key"],
@@ -106,7 +109,10 @@ test.each(Object.keys(references) as (keyof typeof references)[])(
     for (const encryption of fails) {
       writeFileSync(join(place.path, "holdfast.yaml"), configWith(encryption));
       for (const command of name === "file" ? [["backup", "docs", "-v"], ["apply", "--json"], ["doctor"]] : [["apply", "-v"]])
-        expectNowhere(run(place.path, command, env), `${name}, ${encryption}: ${command.join(" ")}`);
+        expectNowhere(
+          run(place.path, command, encryption.includes("WRONG") ? { WRONG: wrong } : {}),
+          `${name}, ${encryption}: ${command.join(" ")}`,
+        );
     }
     if (name === "file") {
       // A secret written where a reference belongs, and one that others may read, are the mistakes people make.
