@@ -1,5 +1,6 @@
 import type { Store } from "../formats/format.ts";
 import type { NotedPolicy, Observed, ObservedRun, ObservedTarget, RetentionRules } from "../plan/observed.ts";
+import { usageOf } from "./capacity.ts";
 import type { Session } from "./session.ts";
 
 /** Recent runs that planning looks at: enough for every job's last attempts. */
@@ -35,6 +36,7 @@ async function observeTarget(session: Session, name: string, signal: AbortSignal
     lastPruneMs: undefined,
     policies: new Map<string, NotedPolicy>(),
     clockSkewMs: undefined,
+    usedShare: undefined,
   };
   const { open, closed } = await session.stores([name]);
   const store: Store | undefined = open[0];
@@ -51,7 +53,15 @@ async function observeTarget(session: Session, name: string, signal: AbortSignal
     };
   }
   try {
-    const [snapshots, notes] = await Promise.all([store.snapshots({ signal }), store.observations(signal)]);
+    const [snapshots, notes, usedShare] = await Promise.all([
+      store.snapshots({ signal }),
+      store.observations(signal),
+      // What it holds can be planned with, however full it is.
+      usageOf(session.target(name), store, signal).then(
+        ({ share }) => share,
+        () => undefined,
+      ),
+    ]);
     return {
       name,
       reachable: true,
@@ -62,6 +72,7 @@ async function observeTarget(session: Session, name: string, signal: AbortSignal
       lastPruneMs: notes.lastPruneMs,
       policies: new Map([...notes.policies].map(([job, { timeMs, policy }]) => [job, { timeMs, rules: rulesOf(policy) }])),
       clockSkewMs: notes.clockSkewMs,
+      usedShare,
     };
   } catch (error) {
     signal?.throwIfAborted();

@@ -77,6 +77,23 @@ export function conditionsOf(
       targets: [name],
       untilMs: undefined,
     })),
+    ...[...observed.targets.values()].flatMap(({ name, usedShare }): Condition[] => {
+      const limit = config.targets.get(name)?.capacityWarning;
+      if (usedShare === undefined || limit === undefined) return [];
+      const full = `Target ${name} is ${Math.floor(usedShare * 100)} % full`;
+      return [
+        {
+          key: `capacity ${name}`,
+          holds: usedShare < limit,
+          summary: usedShare < limit ? `${full} only` : full,
+          broken: "target_capacity_low",
+          mended: undefined,
+          jobs: [],
+          targets: [name],
+          untilMs: undefined,
+        },
+      ];
+    }),
   ];
 }
 

@@ -57,6 +57,8 @@ export interface ObservedTarget {
   readonly policies: ReadonlyMap<string, NotedPolicy>;
   /** Target time minus local time; undefined where the target has no clock of its own. */
   readonly clockSkewMs: number | undefined;
+  /** How full it is, of its `maxSize` or its medium [0–1]; undefined where nobody can tell. */
+  readonly usedShare: number | undefined;
 }
 
 /** A run that the state store remembers. Refines what is due; decides nothing alone. */

@@ -38,6 +38,14 @@ test("objectives, schedules and targets are conditions, with what they are about
   });
 });
 
+test("a target that fills up is told of at its warning, and is no condition where nobody can tell", () => {
+  const capacity = (usedShare: number | undefined): unknown =>
+    found(disk(1, { usedShare })).find(({ key }) => key === "capacity disk");
+  expect(capacity(undefined)).toBeUndefined();
+  expect(capacity(0.849)).toMatchObject({ holds: true });
+  expect(capacity(0.859)).toMatchObject({ holds: false, summary: "Target disk is 85 % full", broken: "target_capacity_low" });
+});
+
 test("each change is told once, with the event that fits, and the time since when is kept", () => {
   const kept = found(disk(1));
   const start = changesOf(kept, {}, NOW);

@@ -148,6 +148,7 @@ export function observedTarget(
     lastPruneMs: undefined,
     policies: new Map(),
     clockSkewMs: undefined,
+    usedShare: undefined,
     ...changes,
   };
 }

@@ -7,6 +7,7 @@ import type { SnapshotInfo, Store, WriteRequest, WriteResult } from "../../forma
 import { formatOf } from "../../formats/registry.ts";
 import type { OpenSource } from "../../sources/source.ts";
 import { childEnvironment } from "../child-environment.ts";
+import { usageOf } from "../capacity.ts";
 import { RunHooks, type HookEnd } from "../hooks/run-hooks.ts";
 import { endOfThrown } from "../runs.ts";
 import { createSource } from "../sources.ts";
@@ -116,8 +117,7 @@ async function checkCapacity(
   for (const store of stores) {
     const target = session.target(store.name);
     const { maxSizeBytes, capacityWarning } = target;
-    const { freeBytes, totalBytes } = (await store.space(options.signal)) ?? {};
-    const storedBytes = maxSizeBytes === undefined ? undefined : (await store.capacity(options.signal)).storedBytes;
+    const { storedBytes, freeBytes, share } = await usageOf(target, store, options.signal);
     if (maxSizeBytes !== undefined && storedBytes !== undefined && storedBytes >= maxSizeBytes) {
       const error = new HoldfastError(
         "target_full",
@@ -129,16 +129,10 @@ async function checkCapacity(
       full.push({ target, error });
       continue;
     }
-    const used =
-      maxSizeBytes !== undefined && storedBytes !== undefined
-        ? storedBytes / maxSizeBytes
-        : freeBytes !== undefined && totalBytes !== undefined && totalBytes > 0
-          ? 1 - freeBytes / totalBytes
-          : 0;
-    if (used >= capacityWarning)
+    if (share >= capacityWarning)
       options.onMessage(
         "warn",
-        `target ${target.name} is ${Math.floor(used * 100)} % full${freeBytes === undefined ? "" : `, ${formatSize(freeBytes)} are free`}`,
+        `target ${target.name} is ${Math.floor(share * 100)} % full${freeBytes === undefined ? "" : `, ${formatSize(freeBytes)} are free`}`,
       );
     open.push(store);
   }
