@@ -3,45 +3,13 @@ import { describe, expect, it } from "vitest";
 import type { ScheduleRule } from "../../src/config/config.ts";
 import { formatWall, fromWall, toWall } from "../../src/plan/zone.ts";
 import { cronProblem, nextRun, nextRuns, previousRun } from "../../src/scheduler/schedule.ts";
+import { ZONES } from "./zones.ts";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const cron = (expression: string): ScheduleRule => ({ kind: "cron", expression });
 const at = (text: string): number => Date.parse(text);
 const iso = (times: readonly number[]): string[] => times.map((time) => new Date(time).toISOString().slice(0, 16));
-
-const ZONES = [
-  "UTC",
-  "Europe/Berlin",
-  "Europe/London",
-  "Europe/Lisbon",
-  "Europe/Dublin",
-  "Europe/Athens",
-  "Europe/Istanbul",
-  "Atlantic/Azores",
-  "America/New_York",
-  "America/Los_Angeles",
-  "America/St_Johns",
-  "America/Havana",
-  "America/Santiago",
-  "America/Asuncion",
-  "America/Nuuk",
-  "America/Phoenix",
-  "America/Sao_Paulo",
-  "Africa/Cairo",
-  "Africa/Casablanca",
-  "Africa/Johannesburg",
-  "Asia/Beirut",
-  "Asia/Jerusalem",
-  "Asia/Kolkata",
-  "Asia/Kathmandu",
-  "Asia/Tokyo",
-  "Australia/Sydney",
-  "Australia/Lord_Howe",
-  "Pacific/Auckland",
-  "Pacific/Chatham",
-  "Pacific/Norfolk",
-];
 
 describe("cron in a DST gap and fold", () => {
   it("runs late once, and only the first time", () => {
