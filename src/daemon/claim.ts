@@ -1,10 +1,10 @@
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, HoldfastError } from "../base/errors.ts";
-import { isProvablyAlive, isProvablyDead, processIdentity, type ProcessIdentity } from "../state/process-identity.ts";
+import { isProvablyAlive, isRegardedAsDead, processIdentity, type ProcessIdentity } from "../state/process-identity.ts";
 
 /**
- * Claims a state folder for this daemon: a file that names the process. A claim of a process that is provably dead is
+ * Claims a state folder for this daemon: a file that names the process. A claim of a process that is provably dead, or of another boot, is
  * taken over; any other one is `state_busy`, because two daemons would run every job twice.
  */
 export function claimDaemon(stateDir: string): Disposable {
@@ -26,7 +26,7 @@ export function claimDaemon(stateDir: string): Disposable {
           },
         );
       const owner = readClaim(path);
-      if (attempt > 0 || (owner !== undefined && !isProvablyDead(owner)))
+      if (attempt > 0 || (owner !== undefined && !isRegardedAsDead(owner, false)))
         throw new HoldfastError(
           "state_busy",
           `Another daemon${owner === undefined ? "" : ` (process ${owner.pid})`} works on the state folder ${stateDir}`,

@@ -61,6 +61,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { state, log, signal } = options;
   await using stack = new AsyncDisposableStack();
   stack.use(claimDaemon(state.directory));
+  // Only now: the runs of a daemon that works here are none of ours.
+  state.interruptDead(options.surroundings.clock.now(), true);
   const sessionFor = ({ config, surroundings }: DaemonConfig): Session =>
     new Session(config, state, {
       ...surroundings,
@@ -74,8 +76,13 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const manager = stack.use(new ServiceManager({ env: options.surroundings.env, clock }));
   const sessions = stack.use(new Sessions(clock, () => sessionFor(current)));
   const skip = ({ kind, subject, reason, timeMs, status = "skipped" }: Skip): RunStatus => {
-    state.skipRun({ id: asRunId(randomHex(random, 16)), kind, subject, reason, timeMs, status });
     log.warn(`${kind} of ${subject} ${status}: ${reason}`);
+    try {
+      state.skipRun({ id: asRunId(randomHex(random, 16)), kind, subject, reason, timeMs, status });
+    } catch (error) {
+      // A state that is busy or full ends no daemon.
+      log.warn(`that cannot be kept in the history: ${asHoldfastError(error).message}`);
+    }
     return status;
   };
   const machine = new Machine();
@@ -100,7 +107,12 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       ),
     onEvent: (event) => {
       if (event.type === "started" || event.type === "ended") setImmediate(tellStatus);
-      if (event.type === "ended") reconciler.runEnded();
+      if (event.type === "ended") {
+        reconciler.runEnded();
+        // What failed before its run was on record, or was called off.
+        if (event.error !== undefined)
+          log.error(`${event.due.kind} of ${event.due.subject} ended: ${asHoldfastError(event.error).message}`);
+      }
       if (event.type === "skipped") skip(event);
       else if (event.type === "deferred") log.info(`${event.due.kind} of ${event.due.subject} waits: ${event.reason}`);
       else if (event.type === "retry")
@@ -137,7 +149,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         current = next;
         sessions.forget();
         // What is no longer declared stops at once; what is new waits for its plan.
-        scheduler.reconcile(next.config, { actions: [] });
+        if (scheduler.isStarted) scheduler.reconcile(next.config, { actions: [] });
         reconciler.hurry();
       },
       onReading: (moment) => (moment === "begins" ? manager.reloading() : manager.ready()),
@@ -155,10 +167,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   manager.ready();
   try {
     while (!signal.aborted) {
-      await sessions.use((session) =>
+      const isPlanned = await sessions.use((session) =>
         control.alone(() => reconciler.reconcile(session, signal, () => session.config === current.config)),
       );
-      if (scheduler.isStarted) control.reconciled();
+      if (isPlanned) control.reconciled();
       tellStatus();
       await reconciler.rest(signal);
     }

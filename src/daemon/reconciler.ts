@@ -62,8 +62,11 @@ export class Reconciler {
     if (leftMs > 0) await clock.sleep(leftMs, wake).catch(() => undefined);
   }
 
-  /** Never rejects. Does nothing more once `isCurrent` is false: another configuration is in force. */
-  async reconcile(session: Session, signal: AbortSignal, isCurrent: () => boolean): Promise<void> {
+  /**
+   * True when the scheduler has a plan of this configuration. Never rejects. Does nothing more once `isCurrent` is false: another
+   * configuration is in force.
+   */
+  async reconcile(session: Session, signal: AbortSignal, isCurrent: () => boolean): Promise<boolean> {
     const { clock, log, scheduler } = this.#options;
     this.#wake = new AbortController();
     this.#ended = new AbortController();
@@ -77,14 +80,16 @@ export class Reconciler {
       // What was created changes what is due.
       if (first.some(({ kind }) => kind === "create")) plan = await planNow(session, { signal });
       // A plan of a configuration that was replaced meanwhile is worth nothing.
-      if (!isCurrent()) return;
+      if (!isCurrent()) return false;
       this.#tellNotes(plan.notes);
       this.#tellChanges(session, plan.conditions);
       recordAcceptance(session, plan);
       scheduler.reconcile(session.config, plan);
       for (const { job, timeMs } of scheduler.next()) log.debug(`next run of ${job}: ${new Date(timeMs).toISOString()}`);
+      return true;
     } catch (error) {
       if (!signal.aborted) log.error(`reconciling failed: ${asHoldfastError(error).message}`);
+      return false;
     } finally {
       if (!isCurrent()) this.hurry();
     }
@@ -110,7 +115,7 @@ export class Reconciler {
       for (const { condition, event } of changes) {
         const { key, holds, summary, jobs, targets } = condition;
         log[holds ? "info" : "warn"](summary);
-        const sinceMs = known[key]?.sinceMs;
+        const sinceMs = known[key]?.sinceMs ?? nowMs;
         if (event !== undefined)
           state.recordEvent(
             makeEvent(config, conditionEventId(event, key, sinceMs), { type: event, timeMs: nowMs, summary, jobs, targets }),

@@ -7,6 +7,8 @@ import { eventIdOf, makeEvent, type StoredEvent } from "../plan/events.ts";
 import type { RunRecord, State } from "../state/state.ts";
 
 const DAY_MS = 86_400_000;
+/** A run that began earlier is looked for no more. */
+const LONGEST_RUN_MS = 60 * DAY_MS;
 
 /** What is known of a run when it begins. */
 export interface BegunRun {
@@ -114,7 +116,9 @@ function eventOf(
  */
 export function recordInterrupted(config: Config, state: State, nowMs: number): void {
   if (config.webhooks.size === 0 && config.email === undefined) return;
-  const runs = state.runs({ status: "interrupted", since: nowMs - DAY_MS, limit: 1000 });
+  const runs = state
+    .runs({ status: "interrupted", since: nowMs - LONGEST_RUN_MS, limit: 1000 })
+    .filter(({ endedMs = 0 }) => endedMs >= nowMs - DAY_MS);
   for (const run of runs.toReversed()) for (const event of eventsOfEnd(config, run, endOf(run))) state.recordEvent(event);
 }
 

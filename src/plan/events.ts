@@ -67,7 +67,7 @@ export function eventIdOf(run: RunId, type: EventType): string {
 }
 
 /** The same for the same change of a condition, which is known by since when it was as it was. */
-export function conditionEventId(type: EventType, key: string, sinceMs: number | undefined): string {
+export function conditionEventId(type: EventType, key: string, sinceMs: number): string {
   return `evt_${createHash("sha256").update(`${type} ${key} ${sinceMs}`).digest("hex").slice(0, 32)}`;
 }
 

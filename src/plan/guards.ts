@@ -47,7 +47,7 @@ function isFailing(
   for (const run of observed.runs)
     if (
       run.kind === "backup" &&
-      run.subject === job.name &&
+      (run.subject === job.name || job.formerly.includes(run.subject)) &&
       (run.status === "failed" || run.status === "success" || run.status === "partial") &&
       (run.targets?.includes(target.name) ?? true) &&
       (last === undefined || run.startedMs > last.startedMs)

@@ -27,6 +27,9 @@ export interface JobSlots {
   readonly next: readonly { readonly timeMs: number; readonly mode: JobMode }[];
 }
 
+/** How long a verification or a prune that did not do is left alone. */
+const TRY_AGAIN_MS = 3_600_000;
+
 /** Schedules at one instant, from `scheduler/schedule.ts`. */
 export interface Slots {
   readonly jobs: ReadonlyMap<string, JobSlots>;
@@ -210,7 +213,7 @@ function planVerifications(config: Config, observed: Observed, options: PlanOpti
       const last = there.verifications.get(job.name)?.timeMs;
       const trusted = last !== undefined && last <= options.nowMs ? last : undefined;
       if (taken.length === 0 || slot.lastMs <= (trusted ?? Math.min(...taken))) continue;
-      if (isUnderWay(observed, "verify", job.name)) continue;
+      if (wasJustTried(observed, "verify", job.name, target.name, slot.lastMs, options)) continue;
       const why = trusted === undefined ? "never verified" : `last verified before the slot of ${slot.text}`;
       actions.push({ kind: "verify", job: job.name, target: target.name, why, readData: job.verify.readData });
     }
@@ -232,7 +235,7 @@ function planPrunes(
     if (slot === undefined || !there || !isReadable(there) || there.snapshots.length === 0 || target.appendOnly) continue;
     const last = there.lastPruneMs !== undefined && there.lastPruneMs <= options.nowMs ? there.lastPruneMs : undefined;
     const since = last ?? Math.min(...there.snapshots.map((one) => one.timeMs));
-    if (slot <= since || isUnderWay(observed, "prune", target.name)) continue;
+    if (slot <= since || wasJustTried(observed, "prune", target.name, target.name, slot, options)) continue;
     const reason = frozen.get(target.name);
     if (reason !== undefined)
       notes.push({
@@ -263,6 +266,22 @@ function frozenTargets(config: Config, observed: Observed): Map<string, string> 
   return frozen;
 }
 
-function isUnderWay(observed: Observed, kind: string, subject: string): boolean {
-  return observed.runs.some((run) => run.kind === kind && run.subject === subject && run.endedMs === undefined);
+/**
+ * Whether it runs, or was tried for this slot within the hour, or cancelled: what fails again and again is not worth every minute,
+ * and what someone has stopped waits for its next slot. Who asks (`impatient`) does not wait.
+ */
+function wasJustTried(
+  observed: Observed,
+  kind: "verify" | "prune",
+  subject: string,
+  target: string,
+  slotMs: number,
+  { nowMs, impatient }: PlanOptions,
+): boolean {
+  return observed.runs.some((run) => {
+    if (run.kind !== kind || run.subject !== subject || !(run.targets?.includes(target) ?? true)) return false;
+    if (run.endedMs === undefined) return true;
+    if (impatient === true || run.startedMs < slotMs || run.status === "skipped" || run.status === "interrupted") return false;
+    return run.status === "cancelled" || nowMs - run.endedMs < TRY_AGAIN_MS;
+  });
 }

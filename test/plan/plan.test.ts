@@ -331,6 +331,31 @@ Next runs (UTC):
   });
 });
 
+describe("a prune or a verification that did not do", () => {
+  const by = config([job("documents", { verify: { afterBackup: false, schedule: schedule("0 3 * * *"), readData: 0 } })]);
+  const due = (runs: readonly ObservedRun[], changes: Partial<PlanOptions> = {}): string[] =>
+    plan(by, observed([disk(ago(24 * 8))], { runs }), changes)
+      .actions.map(({ kind }) => kind)
+      .filter((kind) => kind === "prune" || kind === "verify");
+  const tried = (hoursAgo: number, status: ObservedRun["status"], changes: Partial<ObservedRun> = {}): ObservedRun[] => [
+    run(hoursAgo, status, { kind: "prune", subject: "disk", ...changes }),
+    run(hoursAgo, status, { kind: "verify", ...changes }),
+  ];
+
+  it("is left alone for an hour, after a cancellation until its next slot, and not where someone asks", () => {
+    expect(due([])).toEqual(["verify", "prune"]);
+    expect(due(tried(0.5, "failed"))).toEqual([]);
+    expect(due(tried(1.5, "failed"))).toEqual(["verify", "prune"]);
+    expect(due(tried(0.5, "failed"), { impatient: true })).toEqual(["verify", "prune"]);
+    expect(due(tried(8, "cancelled"))).toEqual([]);
+    // Cancelled for the slot before: the verification's is every day, the prune's was on Sunday.
+    expect(due(tried(20, "cancelled"))).toEqual(["verify"]);
+    expect(due(tried(0.5, "interrupted"))).toEqual(["verify", "prune"]);
+    expect(due(tried(0.5, undefined))).toEqual([]);
+    expect(due(tried(0.5, "failed", { targets: ["nas"] }))).toEqual(["verify", "prune"]);
+  });
+});
+
 describe("objectives", () => {
   const promise = (objectives: Partial<JobConfig["objectives"]>, ...targets: ObservedTarget[]): [string, boolean, string][] => {
     const none = { rpoMs: undefined, copies: undefined, offsite: undefined, verifiedWithinMs: undefined };

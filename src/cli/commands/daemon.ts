@@ -38,7 +38,7 @@ export async function daemon(context: Context): Promise<number> {
     log.error(`${standsInFor.reason}: going on with the configuration of ${standsInFor.saved}`, {
       hint: "Correct the file: it is read again when it changes. Until then no edit of it has an effect.",
     });
-  using state = openState(stateDir, { onWarning: (text) => log.warn(text), soleOwner: true });
+  using state = openState(stateDir, { onWarning: (text) => log.warn(text) });
   const stopNow = new AbortController();
   let hurried = false;
   context.shell.onStop((again) => {
