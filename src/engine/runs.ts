@@ -35,12 +35,12 @@ export interface RunDescription {
   readonly targets?: readonly string[] | undefined;
   /** The job it is about, when the subject does not name it. */
   readonly job?: string | undefined;
-  /** It only looks: nobody is told of it. */
+  /** It only looks: it is in no history, and nobody is told of it. */
   readonly dryRun?: boolean | undefined;
 }
 
 /**
- * Runs `act` as a Run: recorded before it starts, its messages kept, its end recorded with a status whatever happens.
+ * Runs `act` as a Run: recorded before it starts (but for a dry run), its messages kept, its end recorded with a status whatever happens.
  * Never rejects: a failure is in the outcome. `act` returns its status and what to keep as statistics.
  */
 export async function performRun<Result>(
@@ -60,7 +60,8 @@ export async function performRun<Result>(
   const started = clock.monotonic();
   const { dryRun, ...described } = description;
   const begun = { id: run, startedMs, ...described };
-  session.state.startRun(begun, dryRun === true ? [] : eventsOfStart(session.config, begun));
+  // A dry run is in no history: nothing was done that a plan, a guard or a person could count on.
+  if (dryRun !== true) session.state.startRun(begun, eventsOfStart(session.config, begun));
   listener({ type: "started", run, kind: description.kind, subject: description.subject, time: startedMs });
   const context: RunContext = {
     run,
@@ -84,7 +85,7 @@ export async function performRun<Result>(
   const time = clock.now();
   const wire: ErrorWire | undefined = error?.toWire();
   const end = { status, endedMs: time, error: wire, statistics };
-  session.state.endRun(run, end, dryRun === true ? [] : eventsOfEnd(session.config, begun, end));
+  if (dryRun !== true) session.state.endRun(run, end, eventsOfEnd(session.config, begun, end));
   listener({ type: "ended", run, status, time, ...(wire && { error: wire }) });
   forgetOldRuns(session.state, time);
   return { run, status, error, result, durationMs: clock.monotonic() - started };

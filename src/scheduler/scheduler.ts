@@ -1,7 +1,7 @@
 /**
  * Plan + Clock → runs. Holds timelines (when things become due), delays (jitter, retries), a queue and what runs. Everything
  * in it can be lost: the next plan finds again what is due. Only the Clock moves it, at least every 30 s, so that a jump of the
- * date or a suspended machine is noticed.
+ * date or a suspended machine is noticed. Above 500 lines: what waits, runs and is delayed changes together, at each of its calls.
  */
 import { createHash } from "node:crypto";
 import { asHoldfastError, HoldfastError } from "../base/errors.ts";

@@ -107,12 +107,12 @@ test("a prune is about its target, a restore about the job of its snapshot", asy
   );
 });
 
-test("nobody is told of a dry run, nor of an end that somebody asked for", async () => {
+test("a dry run is in no history, and nobody is told of it, nor of an end that somebody asked for", async () => {
   expect(await ran({ kind: "backup", subject: "docs", dryRun: true }, "success")).toEqual([]);
   expect(await ran({ kind: "backup", subject: "docs" }, "success", AbortSignal.abort())).toMatchObject([
     { type: "backup_started" },
   ]);
-  expect(state.runs().map(({ status }) => status)).toEqual(["cancelled", "success"]);
+  expect(state.runs().map(({ status }) => status)).toEqual(["cancelled"]);
 });
 
 test("a run whose process died is told of once, by whoever comes next, and old ones are not", () => {
