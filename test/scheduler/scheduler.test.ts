@@ -1,3 +1,5 @@
+// Long because each rule of when something runs is one short story on one bench.
+
 import { afterEach, describe, expect, it } from "vitest";
 import { HoldfastError } from "../../src/base/errors.ts";
 import type { RunStatus } from "../../src/base/events.ts";
