@@ -9,7 +9,15 @@ const bin = (name) => join(root, "node_modules/.bin", name);
 const env = { ...process.env, PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}` };
 
 /** Programs that suites use beside the project's own, and the Debian package that brings each. */
-const TOOLS = { git: "git", getfattr: "attr", setfacl: "acl", strace: "strace", unshare: "util-linux", tar: "tar" };
+const TOOLS = {
+  git: "git",
+  getfattr: "attr",
+  setfacl: "acl",
+  strace: "strace",
+  unshare: "util-linux",
+  tar: "tar",
+  btrfs: "btrfs-progs",
+};
 
 function installTools() {
   const missing = Object.keys(TOOLS).filter((tool) => spawnSync("sh", ["-c", `command -v ${tool}`]).status !== 0);

@@ -26,6 +26,7 @@ export type {
   JobMode,
   Place,
   RetentionConfig,
+  FilesSourceConfig,
   SourceConfig,
   TargetConfig,
 } from "./config/config.ts";
@@ -59,6 +60,7 @@ export type {
   Unlocking,
   VerifyReport,
 } from "./formats/format.ts";
+export { freezePaths } from "./sources/files/btrfs.ts";
 export { compileExclude, nameText } from "./sources/files/exclude.ts";
 export { createTarget } from "./targets/registry.ts";
 export { performAction } from "./engine/apply.ts";

@@ -8,6 +8,7 @@ import {
   errnoOf,
   formatDuration,
   formatSize,
+  freezePaths,
   HoldfastError,
   randomHex,
   receiversOfConfig,
@@ -16,6 +17,7 @@ import {
   type EncryptionConfig,
   type Holdfast,
   type HookConfig,
+  type FilesSourceConfig,
   type SourceConfig,
   type TargetConfig,
 } from "../index.ts";
@@ -72,7 +74,7 @@ async function checkSource(context: Context, source: SourceConfig): Promise<Chec
       ),
     ];
   }
-  return await Promise.all(
+  const readable = await Promise.all(
     source.paths.map(async (path): Promise<Check> => {
       try {
         const isFolder = (await stat(path)).isDirectory();
@@ -92,6 +94,34 @@ async function checkSource(context: Context, source: SourceConfig): Promise<Chec
       }
     }),
   );
+  return source.snapshot === undefined ? readable : [...readable, await checkSnapshots(context, source)];
+}
+
+/** Makes the snapshots that a backup would make, and removes them. */
+async function checkSnapshots(context: Context, source: FilesSourceConfig): Promise<Check> {
+  let left: HoldfastError | undefined;
+  try {
+    const frozen = await freezePaths({
+      ...source,
+      keeper: {
+        prefix: `.holdfast-check-${randomHex(systemRandom, 4)}-`,
+        env: context.shell.env,
+        owe: () => () => undefined,
+        onLeft: (path, reason) => {
+          left = new HoldfastError("source_unavailable", `The snapshot ${path} was made and cannot be removed: ${reason}`, {
+            hint: `Remove it: \`btrfs subvolume delete ${path}\`. To remove snapshots one must be root, or the file system be mounted with user_subvol_rm_allowed.`,
+          });
+        },
+      },
+      signal: context.signal,
+    });
+    await frozen[Symbol.asyncDispose]();
+  } catch (error) {
+    return failed("source", source.name, asHoldfastError(error));
+  }
+  return left === undefined
+    ? ok("source", source.name, "its btrfs subvolumes can be frozen")
+    : failed("source", source.name, left);
 }
 
 /** Whether the program of every hook is there and may be run. */

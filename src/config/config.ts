@@ -110,6 +110,8 @@ export interface FilesSourceConfig {
   readonly excludeIfPresent: readonly string[];
   readonly excludeLargerThanBytes: number | undefined;
   readonly oneFileSystem: boolean;
+  /** What the source is read from instead of the files themselves. Undefined: nothing. */
+  readonly snapshot?: "btrfs" | undefined;
   readonly minimumEntries: number;
   readonly grouping: Grouping;
   /** Undefined: none. */

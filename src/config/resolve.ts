@@ -227,6 +227,7 @@ class Resolution {
       excludeIfPresent: [...(value.excludeIfPresent ?? [])],
       excludeLargerThanBytes: maybeSize(value.excludeLargerThan),
       oneFileSystem: value.oneFileSystem ?? false,
+      snapshot: value.snapshot,
       minimumEntries: value.minimumEntries ?? 1,
       grouping,
       hooks,

@@ -329,6 +329,10 @@ export interface FilesSource {
    */
   oneFileSystem?: boolean;
   /**
+   * Read the files from read-only snapshots of their btrfs subvolumes, which are made before and removed always. Nested subvolumes and what is mounted below the paths come along, unless `oneFileSystem` is set. Needs the program `btrfs` and the right to make and remove snapshots.
+   */
+  snapshot?: "btrfs";
+  /**
    * With fewer entries than this below the paths the run fails, so that an empty mount does not become a good backup. 0 allows an empty folder.
    */
   minimumEntries?: number;

@@ -336,6 +336,12 @@ export const configSchema: Readonly<Record<string, unknown>> = {
           examples: ["4GiB"],
         },
         oneFileSystem: { description: "Stay on the file system that each path lies on.", type: "boolean", default: false },
+        snapshot: {
+          description:
+            "Read the files from read-only snapshots of their btrfs subvolumes, which are made before and removed always. Nested subvolumes and what is mounted below the paths come along, unless `oneFileSystem` is set. Needs the program `btrfs` and the right to make and remove snapshots.",
+          enum: ["btrfs"],
+          examples: ["btrfs"],
+        },
         minimumEntries: {
           description:
             "With fewer entries than this below the paths the run fails, so that an empty mount does not become a good backup. 0 allows an empty folder.",

@@ -12,7 +12,7 @@ export interface CommandExit {
 export interface CommandOptions {
   readonly command: readonly string[];
   /** The whole environment; without it the command inherits this process's. */
-  readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
   readonly cwd?: string | undefined;
   /** Given all error output as it comes, besides its end being kept. */
   readonly onStderr?: ((chunk: Uint8Array) => void) | undefined;

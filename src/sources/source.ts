@@ -77,6 +77,12 @@ export interface SourceProblem {
   readonly message: string;
 }
 
+/** What is at `path` is read at `at`: in a snapshot of its file system, or, below one, where it really lies. Raw bytes, absolute. */
+export interface View {
+  readonly path: Uint8Array;
+  readonly at: Uint8Array;
+}
+
 /** Options of a files source as the walker needs them; plain values only. */
 export interface FilesWalkOptions {
   /** Absolute paths, raw bytes. */
@@ -87,6 +93,8 @@ export interface FilesWalkOptions {
   readonly excludeLargerThanBytes: number | undefined;
   readonly oneFileSystem: boolean;
   readonly minimumEntries: number;
+  /** None: everything is read where it is. */
+  readonly views?: readonly View[] | undefined;
 }
 
 /** How the entries come: walked by the tree thread itself, or sent to it. */
@@ -102,6 +110,8 @@ export type EntryStream =
 /** A source at its consistency point. Disposing it releases whatever the point held. */
 export interface OpenSource extends AsyncDisposable {
   readonly stream: EntryStream;
+  /** What changes from now on is not seen any more: whoever was held still for it may go on. */
+  readonly isFrozen?: boolean;
   /** Facts for the snapshot: tool versions, row counts. Complete once the stream has ended. */
   facts(): Readonly<Record<string, unknown>>;
   /**

@@ -11,6 +11,8 @@ export interface PromisedHook extends HookConfig {
   readonly kind: keyof HooksConfig;
   /** Working folder, absolute: that of the configuration. */
   readonly cwd: string;
+  /** Path of what it removes: it is owed for as long as this is there, and not any more when it is gone. */
+  readonly removes?: string | undefined;
 }
 
 /** A hook that must run once what it belongs to is over. */

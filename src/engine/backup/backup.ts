@@ -13,6 +13,7 @@ import { endOfThrown } from "../runs.ts";
 import { createSource } from "../sources.ts";
 import type { ClosedStore, Session } from "../session.ts";
 import { chooseBaseline } from "./baseline.ts";
+import { snapshotKeeper } from "./snapshot-keeper.ts";
 import { snapshotStream } from "./snapshot-stream.ts";
 
 export interface BackupOptions {
@@ -195,7 +196,7 @@ async function backupSource(
   return outcome;
 }
 
-/** Writes a source to every store. `onRead` is told when it has been read for the last time, before that is committed. */
+/** Writes a source to every store. `onRead` is told when nothing of the source itself is read any more, before that is committed. */
 async function writeSource(
   session: Session,
   job: JobConfig,
@@ -234,8 +235,13 @@ async function writeLive(
   options: BackupOptions,
   onRead: (() => void) | undefined,
 ): Promise<WriteResult[]> {
-  const source = createSource(config, childEnvironment(session.config, session.surroundings.env));
+  const source = createSource(config, {
+    env: childEnvironment(session.config, session.surroundings.env),
+    // A dry run changes nothing, and reads what is there.
+    keeper: options.dryRun === true ? undefined : snapshotKeeper(session, job, config, options),
+  });
   await using opened = await source.open({ signal: options.signal });
+  if (opened.isFrozen === true) onRead?.();
   const request = await requestFor(session, job, config, stores, opened, options, onRead);
   const first = stores[0] as Store;
   return await (await formatOf(first.format)).write(stores, { ...request, profile: source.profile });

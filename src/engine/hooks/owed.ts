@@ -1,3 +1,4 @@
+import { lstatSync } from "node:fs";
 import { endGroup } from "../../posix/process-group.ts";
 import { isProvablyAlive } from "../../state/process-identity.ts";
 import type { OwedHook } from "../../state/owed-hooks.ts";
@@ -17,8 +18,8 @@ export interface SettleOptions {
 
 /**
  * Runs the `after` hooks that runs owe whose process is provably dead, each in the log of its run, with `HOLDFAST_STATUS=interrupted`.
- * What was still running of that run's hooks is ended first. One that fails is logged and not tried again; one during which this
- * process dies is owed still. Rejects only when the state cannot be used.
+ * What was still running of that run's hooks is ended first. One that fails is logged and not tried again, unless it removes something
+ * that is still there; one during which this process dies is owed still. Rejects only when the state cannot be used.
  */
 export async function settleOwedHooks(session: Session, options: SettleOptions): Promise<void> {
   const { state, surroundings } = session;
@@ -37,13 +38,19 @@ async function performOwed(session: Session, owed: readonly OwedHook[], signal: 
   try {
     for (const one of owed) {
       if (signal.aborted) return;
-      await performOne(session, one);
+      if (!isRemoved(one.hook)) await performOne(session, one);
+      // What could not be removed is tried again whenever owed hooks are looked for.
+      if (one.hook.removes !== undefined && !isRemoved(one.hook)) continue;
       session.state.owedHooks.settle(one.id);
       waiting.delete(one.id);
     }
   } finally {
     if (waiting.size > 0) session.state.owedHooks.unclaim([...waiting]);
   }
+}
+
+function isRemoved({ removes }: OwedHook["hook"]): boolean {
+  return removes !== undefined && lstatSync(removes, { throwIfNoEntry: false }) === undefined;
 }
 
 async function performOne(session: Session, { run, job, source, hook, status, running }: OwedHook): Promise<void> {

@@ -2,12 +2,13 @@ import { parentPort } from "node:worker_threads";
 import { asHoldfastError } from "../../base/errors.ts";
 import { pathText } from "../../base/path-text.ts";
 import type { Entry, SourceProblem, WalkEvent } from "../../sources/source.ts";
+import { placesOf } from "../../sources/files/views.ts";
 import { walkFiles } from "../../sources/files/walk.ts";
 import { createTarget, type TargetSpec } from "../../targets/registry.ts";
 import type { Target } from "../../targets/target.ts";
 import { spawnTargetThread } from "../../targets/thread/target-thread.ts";
 import { ArchiveBuilder } from "./archive-builder.ts";
-import { readLiveFile } from "./live-file.ts";
+import { readLiveFile, type LiveFileHooks } from "./live-file.ts";
 import type { FromArchive, ToArchive, VerifySetup, WriteSetup } from "./messages.ts";
 import { partName, type StreamKind } from "./object-names.ts";
 import { PartStream } from "./part-stream.ts";
@@ -100,7 +101,7 @@ async function write(setup: WriteSetup): Promise<void> {
   const entries = new PartStream(Math.min(setup.partBytes, ENTRIES_PART_BYTES), (number, bytes) =>
     sink.put("entries", number, bytes),
   );
-  const job = new WriteJob(new ArchiveBuilder(tar, entries), sink);
+  const job = new WriteJob(new ArchiveBuilder(tar, entries), sink, placesOf(setup.walk));
   if (setup.walk === undefined) await job.takeEvents();
   else for (const event of walkFiles(setup.walk, { onProblem: (problem) => job.problems.push(problem) })) await job.step(event);
   const root = job.builder.end();
@@ -113,17 +114,15 @@ class WriteJob {
   readonly builder: ArchiveBuilder;
   readonly problems: SourceProblem[] = [];
   readonly #sink: PartSink;
-  readonly #files = {
-    onBytes: (): Promise<void> | undefined => this.#pause(),
-    onProblem: (problem: SourceProblem): void => void this.problems.push(problem),
-  };
+  readonly #files: LiveFileHooks;
   #steps = 0;
   #lastReportMs = 0;
   #current: Uint8Array | undefined;
 
-  constructor(builder: ArchiveBuilder, sink: PartSink) {
+  constructor(builder: ArchiveBuilder, sink: PartSink, placeOf: LiveFileHooks["placeOf"]) {
     this.builder = builder;
     this.#sink = sink;
+    this.#files = { onBytes: () => this.#pause(), onProblem: (problem) => void this.problems.push(problem), placeOf };
   }
 
   async takeEvents(): Promise<void> {

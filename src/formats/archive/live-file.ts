@@ -13,6 +13,8 @@ const READ_BYTES = 2 ** 20;
 
 export interface LiveFileHooks {
   onProblem(problem: SourceProblem): void;
+  /** Where the content of a path is opened. */
+  placeOf(path: Uint8Array): Uint8Array;
   /** Called between blocks; reading waits for what it returns. */
   onBytes(): Promise<void> | undefined;
 }
@@ -28,7 +30,7 @@ export async function readLiveFile(builder: ArchiveBuilder, entry: Entry, hooks:
   let fd: number | undefined;
   let writer: FileWriter | undefined;
   try {
-    const file = openFileForRead(content.open);
+    const file = openFileForRead(hooks.placeOf(content.open));
     fd = file.fd;
     let { stat } = file;
     for (let attempt = 0; ; attempt++) {

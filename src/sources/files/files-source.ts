@@ -4,6 +4,7 @@ import { strict as assert } from "node:assert";
 import { isAbsolute } from "node:path";
 import { errnoOf, HoldfastError } from "../../base/errors.ts";
 import type { FilesWalkOptions, OpenSource, Source } from "../source.ts";
+import { freezePaths, type FrozenPaths, type SnapshotKeeper } from "./btrfs.ts";
 
 /** A `files` source as configured; see `FilesWalkOptions` for what each rule means. */
 export interface FilesSourceConfig {
@@ -18,10 +19,11 @@ export interface FilesSourceConfig {
 }
 
 /**
- * A source that is walked and read live: files have no common consistency point. `open` rejects with
- * `source_unavailable` when none of the paths exists; everything else that goes wrong is the walk's to report.
+ * A source that is walked and read live, where files have no common consistency point; or, with a `keeper`, from snapshots of
+ * its btrfs subvolumes, which are made by `open` and removed by disposing. `open` rejects with `source_unavailable` when none of
+ * the paths exists, or one cannot be frozen; everything else that goes wrong is the walk's to report.
  */
-export function createFilesSource(config: FilesSourceConfig): Source {
+export function createFilesSource(config: FilesSourceConfig, keeper?: SnapshotKeeper): Source {
   assert(config.paths.length > 0 && config.paths.every(isAbsolute), "a files source has absolute paths");
   const options: FilesWalkOptions = {
     paths: config.paths.map((path) => Uint8Array.from(Buffer.from(path))),
@@ -42,8 +44,20 @@ export function createFilesSource(config: FilesSourceConfig): Source {
           hint: "Check that the paths are right and that what holds them is mounted.",
           data: { reasons: failures },
         });
-      return openSource(options);
+      if (keeper === undefined) return openSource(options);
+      const { paths } = config;
+      const frozen = await freezePaths({ paths, exclude: options.exclude, oneFileSystem: options.oneFileSystem, keeper, signal });
+      return openFrozen(options, frozen);
     },
+  };
+}
+
+function openFrozen(options: FilesWalkOptions, frozen: FrozenPaths): OpenSource {
+  return {
+    ...openSource({ ...options, views: frozen.views }),
+    isFrozen: !frozen.hasLiveParts,
+    facts: () => ({ fileSystemSnapshot: "btrfs", subvolumes: frozen.subvolumes }),
+    [Symbol.asyncDispose]: () => frozen[Symbol.asyncDispose](),
   };
 }
 

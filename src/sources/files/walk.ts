@@ -13,6 +13,7 @@ import { holdsCacheTag, CACHE_TAG } from "./cache-tag.ts";
 import { directoryReader, type Directory, type DirectoryReader } from "./directory-reader.ts";
 import { entryOf } from "./entry.ts";
 import { compileExclude, nameText, type ExcludeRules } from "./exclude.ts";
+import { readerThrough, Views } from "./views.ts";
 import { buildSelection, childNames, normalisePaths, type SelectionNode } from "./selection.ts";
 
 /** Why an entry, or what lies in a directory, is not part of the source. `index` is the pattern's place in `exclude`. */
@@ -74,7 +75,8 @@ export function* walkFiles(
   hooks: WalkHooks,
   reader: DirectoryReader = directoryReader(),
 ): Generator<WalkEvent, WalkSummary> {
-  const walk = new Walk(options, hooks, reader);
+  const { views = [] } = options;
+  const walk = new Walk(options, hooks, views.length === 0 ? reader : readerThrough(new Views(views), reader));
   try {
     yield* walk.run();
     return { entries: walk.entries, vanished: walk.vanished };

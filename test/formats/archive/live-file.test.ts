@@ -38,6 +38,7 @@ async function archiveWhile(
       act(-1);
       await readLiveFile(builder, event.entry, {
         onProblem: (problem) => problems.push(problem),
+        placeOf: (path) => path,
         onBytes: () => {
           act(block++);
           return undefined;

@@ -121,6 +121,7 @@ export class TreeBuilder {
   readonly #frames: FrameBuilder;
   readonly #port: TreeBuilderPort;
   readonly #baseline: BaselineTrees | undefined;
+  readonly #placeOf: (path: Uint8Array) => Uint8Array;
   readonly #writer = new ByteWriter();
   readonly #pending = new Map<number, PendingFile>();
   readonly #checks = new Map<number, readonly Unchanged[]>();
@@ -152,12 +153,21 @@ export class TreeBuilder {
   vanished = 0;
   unchangedFiles = 0;
 
-  constructor(keys: KeySet, profile: number, frames: FrameBuilder, port: TreeBuilderPort, baseline: BaselineTrees | undefined) {
+  /** `placeOf` says where the content of a path is opened. */
+  constructor(
+    keys: KeySet,
+    profile: number,
+    frames: FrameBuilder,
+    port: TreeBuilderPort,
+    baseline: BaselineTrees | undefined,
+    placeOf: (path: Uint8Array) => Uint8Array,
+  ) {
     this.#keys = keys;
     this.#profile = profile;
     this.#frames = frames;
     this.#port = port;
     this.#baseline = baseline;
+    this.#placeOf = placeOf;
   }
 
   /** Takes the next step of the walk. Only entering a directory or meeting a large unchanged file may need to wait for the baseline. */
@@ -395,7 +405,7 @@ export class TreeBuilder {
     if (large && batch.files.length > 0) this.#sendBatch();
     const target = this.#batch;
     target.files.push(number);
-    target.paths.push(content.open);
+    target.paths.push(this.#placeOf(content.open));
     target.entries.push(entry);
     target.flags.push((content.sparse ? 1 : 0) | (file.attempt > 0 ? 2 : 0));
     target.bytes += entry.size;

@@ -2,6 +2,7 @@ import { parentPort } from "node:worker_threads";
 import { asHoldfastError } from "../../../base/errors.ts";
 import { systemRandom } from "../../../codec/system-random.ts";
 import { lowerPriority } from "../../../posix/priority.ts";
+import { placesOf } from "../../../sources/files/views.ts";
 import { walkFiles } from "../../../sources/files/walk.ts";
 import type { FilesWalkOptions, SourceProblem, WalkEvent } from "../../../sources/source.ts";
 import { KeySet } from "../keys/key-set.ts";
@@ -94,6 +95,7 @@ function setup(message: Extract<ToTree, { type: "setup" }>): void {
       },
     },
     baseline,
+    placesOf(message.walk),
   );
   const run = message.walk === undefined ? takeEvents(builder) : walk(builder, message.walk);
   run.catch(fail);

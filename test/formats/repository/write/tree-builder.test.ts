@@ -127,6 +127,7 @@ class Harness {
         },
       },
       trees,
+      (path) => path,
     );
   }
 
