@@ -179,7 +179,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     manager.stopping();
     const { shutdownGraceMs } = current.config.daemon;
     log.info("stopping", { grace: formatDuration(shutdownGraceMs) });
-    const stop = (graceMs: number): Promise<unknown> => Promise.all([control.stop(graceMs), scheduler.stop(graceMs)]);
+    const stop = (graceMs: number): Promise<unknown> =>
+      Promise.all([control.stop(graceMs), scheduler.stop(graceMs), reconciler.stop(graceMs)]);
     const stopped = stop(shutdownGraceMs);
     const hurry = (): void => void stop(0);
     options.stopNow?.addEventListener("abort", hurry, { once: true });
@@ -221,21 +222,20 @@ async function execute(
         .status;
     }
     case "prune": {
-      // Retention first: it decides what a prune may free. Both follow a plan made now, so that nothing stale is deleted.
+      // It follows a plan made now, so that nothing stale is deleted.
       const plan = await planNow(session, { signal });
       const frozen = plan.frozen.get(due.subject);
       if (frozen !== undefined && due.reason !== "asked") return skip(`target ${due.subject} is not pruned: ${frozen}`);
-      for (const action of plan.actions)
-        if (
-          action.kind === "retention" &&
-          action.target === due.subject &&
-          action.held === undefined &&
-          action.remove.length > 0
-        ) {
-          const outcome = await performAction(session, action, signal);
+      // Retention first: it decides what a prune may free.
+      const first = async (stop: AbortSignal): Promise<void> => {
+        for (const action of plan.actions) {
+          if (action.kind !== "retention" || action.target !== due.subject) continue;
+          if (action.held !== undefined || action.remove.length === 0) continue;
+          const outcome = await performAction(session, action, stop);
           if (outcome.error !== undefined) throw outcome.error;
         }
-      return (await runPrune(session, due.subject, { dryRun: false, immediate: false, reason, signal })).status;
+      };
+      return (await runPrune(session, due.subject, { dryRun: false, immediate: false, first, reason, signal })).status;
     }
   }
 }

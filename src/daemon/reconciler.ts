@@ -35,6 +35,9 @@ export class Reconciler {
   #lookedAt = Number.NEGATIVE_INFINITY;
   #untilMs = Number.POSITIVE_INFINITY;
   #ended = new AbortController();
+  readonly #stopNow = new AbortController();
+  /** Settling owed hooks, while it goes on. */
+  #owed: Promise<void> | undefined;
   /** Notes of the last plan: each is logged once, whatever the times in it say. */
   #told: ReadonlySet<string> = new Set();
 
@@ -62,6 +65,18 @@ export class Reconciler {
     if (leftMs > 0) await clock.sleep(leftMs, wake).catch(() => undefined);
   }
 
+  /** Lets an owed hook that runs end within `graceMs`, then ends it; a second call may shorten the first. Never rejects. */
+  async stop(graceMs: number): Promise<void> {
+    const over = new AbortController();
+    const late = this.#options.clock.sleep(graceMs, over.signal).then(
+      () => this.#stopNow.abort(new HoldfastError("cancelled", "The daemon stops")),
+      () => undefined,
+    );
+    await this.#owed;
+    over.abort();
+    await late;
+  }
+
   /**
    * True when the scheduler has a plan of this configuration. Never rejects. Does nothing more once `isCurrent` is false: another
    * configuration is in force.
@@ -73,7 +88,7 @@ export class Reconciler {
     this.#lookedAt = clock.monotonic();
     try {
       forgetOldRuns(session.state, clock.now());
-      await settleOwedHooks(session, { signal });
+      this.#settleOwed(session, signal);
       let plan = await planNow(session, { signal });
       const first = plan.actions.filter((action) => action.kind === "create" || action.kind === "change");
       for (const action of first) this.#report(await performAction(session, action, signal));
@@ -93,6 +108,17 @@ export class Reconciler {
     } finally {
       if (!isCurrent()) this.hurry();
     }
+  }
+
+  /** Beside everything else: a hook may take long, and only runs of its own job wait for it. */
+  #settleOwed(session: Session, signal: AbortSignal): void {
+    this.#owed ??= settleOwedHooks(session, { signal, stopNow: this.#stopNow.signal })
+      .catch((error: unknown) => {
+        if (!signal.aborted) this.#options.log.error(`owed hooks cannot be settled: ${asHoldfastError(error).message}`);
+      })
+      .finally(() => {
+        this.#owed = undefined;
+      });
   }
 
   #tellNotes(notes: readonly PlanNote[]): void {

@@ -66,7 +66,10 @@ export function readLastGood(stateDir: string, path: string, surroundings: Confi
   const readInclude = (pattern: string, fromDir: string): readonly ConfigText[] =>
     includes.find((each) => each.pattern === pattern && each.fromDir === fromDir)?.files ?? [];
   const { config, ...loaded } = loadConfig({ ...loadInput(path, text, surroundings), readInclude });
-  return config && { ...loaded, config, includes, saved, watched: [path] };
+  // One of them may be what cannot be read now.
+  const included = includes.flatMap(({ files }) => files.map((file) => file.path));
+  const watched = [...new Set([path, ...included, ...included.map(dirname)])];
+  return config && { ...loaded, config, includes, saved, watched };
 }
 
 /**

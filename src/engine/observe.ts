@@ -1,10 +1,13 @@
 import type { Store } from "../formats/format.ts";
 import type { NotedPolicy, Observed, ObservedRun, ObservedTarget, RetentionRules } from "../plan/observed.ts";
+import type { RunRecord } from "../state/state.ts";
 import { usageOf } from "./capacity.ts";
 import type { Session } from "./session.ts";
 
-/** Recent runs that planning looks at: enough for every job's last attempts. */
+/** Recent runs that planning looks at, whatever they were of. */
 const RUNS = 1000;
+/** Attempts of each job, or prunes of each target, that it looks at however much others ran since: more than any retry makes. */
+const ATTEMPTS = 100;
 
 /** Looks at every target of the configuration and at the state. Never rejects for a target: what is wrong is in the result. */
 export async function observe(session: Session, signal?: AbortSignal): Promise<Observed> {
@@ -12,7 +15,7 @@ export async function observe(session: Session, signal?: AbortSignal): Promise<O
   await Promise.all(
     [...session.config.targets.keys()].map(async (name) => targets.set(name, await observeTarget(session, name, signal))),
   );
-  const runs = session.state.runs({ limit: RUNS }).map((run): ObservedRun => ({
+  const runs = recentRuns(session).map((run): ObservedRun => ({
     kind: run.kind,
     subject: run.subject,
     startedMs: run.startedMs,
@@ -26,6 +29,20 @@ export async function observe(session: Session, signal?: AbortSignal): Promise<O
     paused: session.state.pausedJobs(),
     accepted: session.state.acceptedConfig()?.targets ?? [],
   };
+}
+
+/** Newest first within a kind and subject; each once. */
+function recentRuns({ state, config }: Session): RunRecord[] {
+  const newest = state.runs({ limit: RUNS });
+  if (newest.length < RUNS) return newest;
+  const subjects = [
+    ...[...config.jobs.values()].flatMap(({ name, formerly }) =>
+      [name, ...formerly].flatMap((job) => [["backup", job] as const, ["verify", job] as const]),
+    ),
+    ...[...config.targets.keys()].map((target) => ["prune", target] as const),
+  ];
+  const older = subjects.flatMap(([kind, subject]) => state.attempts(kind, subject, ATTEMPTS));
+  return [...new Map([...newest, ...older].map((run) => [run.id, run])).values()];
 }
 
 async function observeTarget(session: Session, name: string, signal: AbortSignal | undefined): Promise<ObservedTarget> {

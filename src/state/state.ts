@@ -299,6 +299,14 @@ export class State implements Disposable {
     return this.#all("SELECT * FROM runs WHERE ended_ms IS NULL ORDER BY started_ms, rowid").map(toRun);
   }
 
+  /** The newest `limit` runs of a kind and subject that were not skipped. */
+  attempts(kind: RunKind, subject: string, limit: number): RunRecord[] {
+    return this.#all(
+      "SELECT * FROM runs WHERE kind = ? AND subject = ? AND status IS NOT 'skipped' ORDER BY started_ms DESC, rowid DESC LIMIT ?",
+      [kind, subject, limit],
+    ).map(toRun);
+  }
+
   /** The newest run of a kind that has ended and was not skipped, of any of these subjects. */
   lastRun(kind: RunKind, subjects: readonly string[]): RunRecord | undefined {
     const marks = subjects.map(() => "?").join(", ");

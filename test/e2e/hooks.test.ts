@@ -82,3 +82,27 @@ test("a daemon that is stopped at once runs what its backups owe", async () => {
   expect(trace(place)).toBe("after cancelled");
   expect((await place.json("runs"))["runs"]).toMatchObject([{ status: "cancelled" }]);
 });
+
+test("an owed hook that hangs holds up only its own job, and no stop; what was ended with the daemon is owed still", async () => {
+  using place = playground({
+    config: withHooks(
+      `before: [{ run: [sh, -c, "[ -e kill ] && kill -9 $PPID || true"] }], after: [{ run: [sh, -c, 'if [ "$HOLDFAST_STATUS" = interrupted ]; then ${SAY}; exec sleep 600; fi'] }]`,
+      ", schedule: { every: 1h } }\n  other: { sources: [docs], targets: [disk], schedule: { every: 1h }",
+    ),
+  });
+  place.write("kill", "");
+  await place.run("backup", "docs");
+  place.remove("kill");
+  for (const times of [1, 2]) {
+    const daemon = place.start("daemon");
+    await daemon.says("is made up for");
+    if (times === 1) await daemon.says("snapshot");
+    daemon.child.kill("SIGTERM");
+    await daemon.says("stopping");
+    daemon.child.kill("SIGINT");
+    expect((await daemon.ended()).code).toBe(0);
+    expect(trace(place)).toBe(Array(times).fill("after interrupted").join(", "));
+  }
+  const { snapshots } = (await place.json("snapshots")) as { snapshots: { job: string }[] };
+  expect(snapshots.map(({ job }) => job)).toEqual(["other"]);
+});

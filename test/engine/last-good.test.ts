@@ -40,6 +40,7 @@ test("the last good configuration reads as it did, with what it includes and wit
   const lastGood = readLastGood(state, here.file, { ...here.surroundings, env: { WHERE: "/second" } });
   expect(lastGood).toMatchObject({ saved: "2026-01-02T00:00:00.000Z", digest: reading.digest });
   expect([...(lastGood?.config.jobs.keys() ?? [])]).toEqual(["docs"]);
+  expect(lastGood?.watched).toEqual([here.file, join(here.path, "conf.d/a.yaml"), join(here.path, "conf.d")]);
   expect(lastGood?.config.targets.get("disk")?.path).toBe("/second");
   // Texts may hold a secret in plain, and never one that was expanded.
   expect(statSync(join(state, "last-good.json")).mode & 0o777).toBe(0o600);

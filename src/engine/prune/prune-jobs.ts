@@ -68,7 +68,7 @@ export async function previewPrune(
   return { plan, jobs, removals };
 }
 
-/** Deletes and prunes, telling each part. Rejects when something that is to be deleted cannot be. */
+/** Deletes and prunes, telling each part; what cannot be deleted makes the run of its target fail. */
 export async function pruneNow(place: Workplace, request: PruneRequest, hooks: OperationHooks): Promise<void> {
   const { signal, onPart } = hooks;
   const targets = await place.use(async (session) => {
@@ -87,9 +87,17 @@ export async function pruneNow(place: Workplace, request: PruneRequest, hooks: O
     const turn: Turn = { kind: "prune", subject: name, targets: [name] };
     const work = async (session: Session, abort: AbortSignal): Promise<RunOutcome<PruneReport>["status"]> => {
       const removals = await removalsOn(session, name, request, abort);
-      if (!request.dryRun) for (const removal of removals) await remove(session, removal, abort);
       const { dryRun, immediate } = request;
-      const outcome = await runPrune(session, name, { dryRun, immediate, reason: "asked for", signal: abort });
+      const first = async (stop: AbortSignal): Promise<void> => {
+        for (const removal of removals) await remove(session, removal, stop);
+      };
+      const outcome = await runPrune(session, name, {
+        dryRun,
+        immediate,
+        ...(!dryRun && { first }),
+        reason: "asked for",
+        signal: abort,
+      });
       onPart({ part: "pruned", target: name, outcome, removals: removals.map(plainly) });
       return outcome.status;
     };

@@ -8,6 +8,8 @@ export interface RunPruneOptions {
   readonly immediate: boolean;
   /** Store anew also what lies under a key epoch before the newest. */
   readonly oldEpochs?: boolean | undefined;
+  /** What comes before, as part of the run: the deletions of a retention. */
+  readonly first?: ((signal: AbortSignal) => Promise<void>) | undefined;
   readonly reason?: string | undefined;
   readonly signal: AbortSignal;
 }
@@ -20,6 +22,7 @@ export async function runPrune(session: Session, target: string, options: RunPru
     { kind: "prune", subject: target, reason: options.reason, targets: [target], dryRun: options.dryRun },
     options.signal,
     async (context) => {
+      await options.first?.(context.signal);
       const store = await session.store(target);
       const result = await store.prune({
         dryRun: options.dryRun,
