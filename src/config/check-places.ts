@@ -21,7 +21,7 @@ export function isInside(path: string, folder: string): boolean {
   return path === folder || path.startsWith(folder === "/" ? "/" : `${folder}/`);
 }
 
-function checkPath(draft: Draft, pointer: string, text: string | undefined): void {
+export function checkPath(draft: Draft, pointer: string, text: string | undefined): void {
   if (text === undefined || draft.isBad(pointer)) return;
   if (text === "~" || text.startsWith("~/"))
     draft.error("wrong_value", pointer, "`~` is not expanded in a path", {

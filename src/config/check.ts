@@ -1,3 +1,4 @@
+import { checkControl } from "./check-control.ts";
 import { checkJobs } from "./check-jobs.ts";
 import { checkNotices } from "./check-notices.ts";
 import { checkRetention, checkSchedule } from "./check-policies.ts";
@@ -18,6 +19,7 @@ export interface CheckContext {
  */
 export function checkConfig(draft: Draft, context: CheckContext): void {
   const file = draft.root as unknown as LooseFile;
+  checkControl(draft, file);
   checkEncryptions(draft, file);
   checkSources(draft, file);
   checkTargets(draft, file);

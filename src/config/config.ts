@@ -17,6 +17,7 @@ export interface Config {
   /** The host that snapshots are taken on; default: the machine's host name. */
   readonly host: string;
   readonly daemon: DaemonConfig;
+  readonly control: ControlConfig;
   readonly encryption: ReadonlyMap<string, EncryptionConfig>;
   readonly sources: ReadonlyMap<string, SourceConfig>;
   readonly targets: ReadonlyMap<string, TargetConfig>;
@@ -43,6 +44,39 @@ export interface DaemonConfig {
   /** How long a stopping daemon lets running work finish before it aborts it. */
   readonly shutdownGraceMs: number;
   readonly log: { readonly level: LogLevel; readonly format: "json" | "text" };
+}
+
+/** The control API beside the control socket. */
+export interface ControlConfig {
+  /** Undefined: only the control socket. */
+  readonly listen: ListenConfig | undefined;
+  /** Absolute paths of PEM files. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  /** Names are unique; at least one where there is a `listen`. */
+  readonly tokens: readonly ApiTokenConfig[];
+  /** Absolute, normalised folders that the API may restore into. */
+  readonly restoreRoots: readonly string[];
+  /** The API may edit the configuration's file. */
+  readonly allowConfigWrites: boolean;
+  readonly commitConfigWrites: boolean;
+  /** Lower case, beside `localhost`, addresses and the host of `listen`. */
+  readonly allowedHosts: readonly string[];
+  /** As browsers send them, beside the API's own. */
+  readonly allowedOrigins: readonly string[];
+}
+
+/** `host` is without brackets; `path` absolute. */
+export type ListenConfig =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+export type ApiRole = "viewer" | "operator" | "admin";
+
+export interface ApiTokenConfig {
+  readonly name: string;
+  readonly role: ApiRole;
+  /** 32 to 1024 characters, known only when it is read. */
+  readonly token: SecretReference;
 }
 
 export type LogLevel = "debug" | "info" | "warn" | "error";

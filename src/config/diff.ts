@@ -6,6 +6,7 @@ import { escapeControl } from "./problem.ts";
 
 export type ConfigSection =
   | "settings"
+  | "control"
   | "encryption"
   | "sources"
   | "targets"
@@ -118,6 +119,15 @@ function fieldChanges(before: object | undefined, after: object | undefined): Fi
   return changes;
 }
 
+/** What is not the default; tokens by their names. */
+function controlOf({ control }: Config): object {
+  const { listen, tokens, ...rest } = control;
+  const where = listen?.kind === "unix" ? `unix:${listen.path}` : listen && `${listen.host}:${listen.port}`;
+  const given = Object.entries(rest).filter(([, value]) => value !== false && !(Array.isArray(value) && value.length === 0));
+  const named = tokens.map(({ name, ...token }) => [name, token] as const);
+  return { listen: where, ...Object.fromEntries(given), tokens: Object.fromEntries(named) };
+}
+
 const settingsOf = (config: Config): object => ({ host: config.host, daemon: config.daemon });
 
 /** What differs between two configurations, by section; `before` undefined: everything is added. Secrets are never shown. */
@@ -128,6 +138,7 @@ export function diffConfigs(before: Config | undefined, after: Config): ConfigCh
     if (fields.length > 0) changes.push({ section, name: "", kind: was === undefined ? "added" : "changed", fields });
   };
   single("settings", before && settingsOf(before), settingsOf(after));
+  single("control", before && controlOf(before), controlOf(after));
   for (const section of NAMED) {
     const old: ReadonlyMap<string, object> = before?.[section] ?? new Map<string, object>();
     const now: ReadonlyMap<string, object> = after[section];

@@ -125,6 +125,50 @@ function explainUrl(text: string): FormatFault | undefined {
   return undefined;
 }
 
+/** Where a server listens. `host` is without brackets. */
+export type Listen =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+const isHostName = (text: string): boolean =>
+  text.length <= 253 && text.split(".").every((label) => /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/.test(label));
+const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/;
+
+/** `127.0.0.1:9480`, `[::1]:9480`, `name:9480` or `unix:/path`. */
+export function parseListen(text: string): Listen | undefined {
+  if (text.startsWith("unix:"))
+    return text.length > 5 && !text.includes("\0") ? { kind: "unix", path: text.slice(5) } : undefined;
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port < 1 || port > 65535) return undefined;
+  const [, six, name] = match;
+  if (six !== undefined) return URL.canParse(`http://[${six}]/`) ? { kind: "tcp", host: six, port } : undefined;
+  const host = name ?? "";
+  return (/^[\d.]+$/.test(host) ? IPV4.test(host) : isHostName(host)) ? { kind: "tcp", host, port } : undefined;
+}
+
+/** True when only this machine can connect there, whatever name servers say. */
+export function isLoopback(listen: Listen): boolean {
+  if (listen.kind === "unix") return true;
+  const host = listen.host.toLowerCase();
+  return host === "localhost" || (IPV4.test(host) && host.startsWith("127.")) || /^(?:0*:)*:?0*1$/.test(host);
+}
+
+function explainListen(text: string): FormatFault {
+  if (/^:?\d{1,5}$/.test(text))
+    return { reason: "it does not say on which address", suggestion: `did you mean "127.0.0.1:${text.replace(":", "")}"?` };
+  if (text.startsWith("/"))
+    return { reason: "it is neither HOST:PORT nor unix:PATH", suggestion: `did you mean "unix:${text}"?` };
+  if (/^https?:/.test(text))
+    return { reason: "it is a URL, not HOST:PORT", suggestion: "leave out the scheme; `tls` makes it https" };
+  return { reason: "it is neither HOST:PORT nor unix:PATH" };
+}
+
+/** An origin as browsers send it: lower case, without the port that its scheme has anyway. */
+export function isOrigin(text: string): boolean {
+  return /^https?:\/\//.test(text) && URL.parse(text)?.origin === text;
+}
+
 /** One plain address: what could begin another header or recipient is refused. */
 const MAIL_ADDRESS = /^[^\s\p{Cc}<>()[\],;:\\"@]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$/u;
 
@@ -205,6 +249,21 @@ export const FORMATS: Readonly<Record<string, Format>> = {
     expected: "printable text on one line",
     // oxlint-disable-next-line no-control-regex
     explain: (text) => (/^[\t\u0020-\u007e\u0080-\u00ff]*$/.test(text) ? undefined : { reason: "a header cannot hold it" }),
+  },
+  listen: {
+    code: "wrong_value",
+    expected: "an address and a port such as `127.0.0.1:9480`, or `unix:/run/holdfast/api.sock`",
+    explain: (text) => (parseListen(text) === undefined ? explainListen(text) : undefined),
+  },
+  "host-name": {
+    code: "wrong_value",
+    expected: "a host name such as `backup.example.com`, without a port",
+    explain: (text) => (isHostName(text) ? undefined : { reason: "it is not a host name" }),
+  },
+  origin: {
+    code: "wrong_value",
+    expected: "an origin such as `https://grafana.example.com`",
+    explain: (text) => (isOrigin(text) ? undefined : { reason: "it is not a scheme, a host and at most a port" }),
   },
   "mail-address": {
     code: "wrong_value",

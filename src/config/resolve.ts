@@ -8,7 +8,7 @@ import type * as C from "./config.ts";
 import { ruleOf } from "./cron.ts";
 import type { Draft } from "./draft.ts";
 import { pointerOf } from "./evaluate.ts";
-import { isCronText, parseBackoff, parseRate, parsePercent } from "./format.ts";
+import { isCronText, parseBackoff, parseListen, parseRate, parsePercent } from "./format.ts";
 import { frozenMap } from "./frozen.ts";
 import type { LoadInput } from "./load.ts";
 import type * as S from "./schema-types.ts";
@@ -72,6 +72,7 @@ class Resolution {
       digest,
       host: this.#file.host ?? this.#input.hostName,
       daemon: this.#daemon(),
+      control: this.#control(),
       encryption: frozenMap(this.#encryption),
       sources: frozenMap(this.#sources),
       targets: frozenMap(this.#targets),
@@ -110,6 +111,28 @@ class Resolution {
       maxConcurrentJobs: daemon.maxConcurrentJobs ?? 2,
       shutdownGraceMs: duration(daemon.shutdownGrace ?? "30s"),
       log: { level: daemon.log?.level ?? "info", format: daemon.log?.format ?? "json" },
+    };
+  }
+
+  #control(): C.ControlConfig {
+    const { control = {} } = this.#file;
+    const { tls } = control;
+    const listen = control.listen === undefined ? undefined : sure(parseListen(control.listen));
+    return {
+      listen: listen?.kind === "unix" ? { kind: "unix", path: this.#path("/control/listen", listen.path) } : listen,
+      tls: tls && { cert: this.#path("/control/tls/cert", tls.cert), key: this.#path("/control/tls/key", tls.key) },
+      tokens: (control.tokens ?? []).map(({ name, role, token }, index) => ({
+        name,
+        role,
+        token: this.#secret(pointerOf(pointerOf("/control/tokens", index), "token"), token),
+      })),
+      restoreRoots: (control.restoreRoots ?? []).map((root, index) =>
+        this.#path(pointerOf("/control/restoreRoots", index), root),
+      ),
+      allowConfigWrites: control.allowConfigWrites ?? false,
+      commitConfigWrites: control.commitConfigWrites ?? false,
+      allowedHosts: (control.allowedHosts ?? []).map((name) => name.toLowerCase()),
+      allowedOrigins: [...(control.allowedOrigins ?? [])],
     };
   }
 

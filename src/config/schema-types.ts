@@ -104,6 +104,7 @@ export interface HoldfastFile {
    */
   include?: string[];
   daemon?: Daemon;
+  control?: Control;
   /**
    * Named ways to encrypt a repository; targets refer to them by name.
    */
@@ -196,23 +197,67 @@ export interface Log {
   format?: "json" | "text";
 }
 /**
- * How a repository is encrypted: by a `password`, or by a `keyFile`. The name `none` is reserved.
+ * The control API for programs and other machines (docs/api.md). The control socket in the state folder is there without it. A change takes effect at once.
  */
-export interface Encryption {
-  password?: Secret;
+export interface Control {
   /**
-   * Passwords used before. A repository that one of them still opens gets the new one, so changing a password is an edit.
+   * Where the API listens: `HOST:PORT`, or `unix:PATH`. It needs `tokens`, and other than a loopback address it needs `tls`. Default: nowhere.
    */
-  previous?: Secret[];
-  keyDerivation?: KeyDerivation;
+  listen?: string;
+  tls?: Tls;
   /**
-   * File with a key: 64 hexadecimal digits.
+   * Who may use the API, each by a bearer token of its own. The control socket needs none.
    */
-  keyFile?: string;
+  tokens?: ApiToken[];
   /**
-   * Make the key file (mode 0600) when it is missing. Refused when the target already holds a repository.
+   * Folders that the API may restore into; elsewhere it never writes. Default: none.
+   *
+   * Items: Absolute, or relative to the file that names it.
    */
-  generate?: boolean;
+  restoreRoots?: string[];
+  /**
+   * Let the API edit this file: jobs, schedules and retention, with comments and order kept. Without it, it answers with the text to write.
+   */
+  allowConfigWrites?: boolean;
+  /**
+   * Commit each such edit with git, where the file is in a repository.
+   */
+  commitConfigWrites?: boolean;
+  /**
+   * More names under which the API may be asked, such as that of a proxy. `localhost`, the host of `listen` and addresses are always allowed; any other name is refused, so that no web page can reach the API through a name of its own.
+   */
+  allowedHosts?: string[];
+  /**
+   * Other origins whose web pages may use the API, as `https://HOST[:PORT]`. Its own is always allowed.
+   */
+  allowedOrigins?: string[];
+}
+/**
+ * Certificate and key, as PEM. They are read anew with every reload.
+ */
+export interface Tls {
+  /**
+   * File with the certificate, and those between it and the root.
+   */
+  cert: string;
+  /**
+   * File with its private key.
+   */
+  key: string;
+}
+/**
+ * One token of the API.
+ */
+export interface ApiToken {
+  /**
+   * Who has it, for logs and the audit; unique.
+   */
+  name: string;
+  /**
+   * `viewer` reads status, history, logs and names; `operator` also runs, pauses, cancels, verifies, prunes and restores; `admin` also deletes, manages keys, approves and changes the configuration.
+   */
+  role: "viewer" | "operator" | "admin";
+  token: Secret;
 }
 /**
  * A reference to a secret: exactly one of `file`, `env`, `command` and `credential`.
@@ -236,6 +281,25 @@ export interface SecretReference {
    * Name of a systemd credential (`LoadCredential=`): a file in `$CREDENTIALS_DIRECTORY`.
    */
   credential?: string;
+}
+/**
+ * How a repository is encrypted: by a `password`, or by a `keyFile`. The name `none` is reserved.
+ */
+export interface Encryption {
+  password?: Secret;
+  /**
+   * Passwords used before. A repository that one of them still opens gets the new one, so changing a password is an edit.
+   */
+  previous?: Secret[];
+  keyDerivation?: KeyDerivation;
+  /**
+   * File with a key: 64 hexadecimal digits.
+   */
+  keyFile?: string;
+  /**
+   * Make the key file (mode 0600) when it is missing. Refused when the target already holds a repository.
+   */
+  generate?: boolean;
 }
 /**
  * Argon2id: costs memory and time. The best choice where it can run.

@@ -33,6 +33,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
       examples: [["conf.d/*.yaml"]],
     },
     daemon: { $ref: "#/$defs/daemon" },
+    control: { $ref: "#/$defs/control" },
     encryption: {
       description: "Named ways to encrypt a repository; targets refer to them by name.",
       type: "object",
@@ -162,6 +163,100 @@ export const configSchema: Readonly<Record<string, unknown>> = {
               default: "json",
             },
           },
+        },
+      },
+    },
+    control: {
+      title: "Control",
+      description:
+        "The control API for programs and other machines (docs/api.md). The control socket in the state folder is there without it. A change takes effect at once.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      properties: {
+        listen: {
+          description:
+            "Where the API listens: `HOST:PORT`, or `unix:PATH`. It needs `tokens`, and other than a loopback address it needs `tls`. Default: nowhere.",
+          type: "string",
+          format: "listen",
+          examples: ["127.0.0.1:9480"],
+        },
+        tls: { $ref: "#/$defs/tls" },
+        tokens: {
+          description: "Who may use the API, each by a bearer token of its own. The control socket needs none.",
+          type: "array",
+          items: { $ref: "#/$defs/apiToken" },
+          default: [],
+        },
+        restoreRoots: {
+          description: "Folders that the API may restore into; elsewhere it never writes. Default: none.",
+          type: "array",
+          items: { $ref: "#/$defs/path" },
+          default: [],
+          examples: [["/srv/restore"]],
+        },
+        allowConfigWrites: {
+          description:
+            "Let the API edit this file: jobs, schedules and retention, with comments and order kept. Without it, it answers with the text to write.",
+          type: "boolean",
+          default: false,
+        },
+        commitConfigWrites: {
+          description: "Commit each such edit with git, where the file is in a repository.",
+          type: "boolean",
+          default: false,
+        },
+        allowedHosts: {
+          description:
+            "More names under which the API may be asked, such as that of a proxy. `localhost`, the host of `listen` and addresses are always allowed; any other name is refused, so that no web page can reach the API through a name of its own.",
+          type: "array",
+          items: { type: "string", format: "host-name" },
+          default: [],
+          examples: [["backup.example.com"]],
+        },
+        allowedOrigins: {
+          description: "Other origins whose web pages may use the API, as `https://HOST[:PORT]`. Its own is always allowed.",
+          type: "array",
+          items: { type: "string", format: "origin" },
+          default: [],
+          examples: [["https://grafana.example.com"]],
+        },
+      },
+    },
+    tls: {
+      title: "Tls",
+      description: "Certificate and key, as PEM. They are read anew with every reload.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      required: ["cert", "key"],
+      properties: {
+        cert: {
+          description: "File with the certificate, and those between it and the root.",
+          $ref: "#/$defs/path",
+          examples: ["/etc/holdfast/tls.crt"],
+        },
+        key: { description: "File with its private key.", $ref: "#/$defs/path", examples: ["/etc/holdfast/tls.key"] },
+      },
+    },
+    apiToken: {
+      title: "ApiToken",
+      description: "One token of the API.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      required: ["name", "role", "token"],
+      properties: {
+        name: { description: "Who has it, for logs and the audit; unique.", $ref: "#/$defs/name", examples: ["grafana"] },
+        role: {
+          description:
+            "`viewer` reads status, history, logs and names; `operator` also runs, pauses, cancels, verifies, prunes and restores; `admin` also deletes, manages keys, approves and changes the configuration.",
+          enum: ["viewer", "operator", "admin"],
+        },
+        token: {
+          description: "The token: 32 to 1024 letters, digits and `-._~+/=`, best made by `openssl rand -hex 32`.",
+          $ref: "#/$defs/secret",
+          examples: [{ file: "/run/secrets/viewer" }],
         },
       },
     },

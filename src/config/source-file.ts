@@ -233,7 +233,7 @@ function inspect(
           continue;
         }
         const name = keyText(key);
-        if (isSecretKey(name)) maskScalars(value, masks, anchors);
+        if (isSecretKey(name)) maskScalars(value, masks, anchors, name === "tokens" ? TOKEN_KEYS : REFERENCE_KEYS);
         const first = seen.get(name);
         if (first === undefined) seen.set(name, key);
         else if (!isMergeKey(key)) {
@@ -299,7 +299,9 @@ export function isMergeKey(key: Scalar): boolean {
 const SECRET_KEYS = ["password", "previous"];
 /** Aliases are followed once: what they lead to was masked, or is no secret. */
 const NO_ANCHORS: ReadonlyMap<string, Node> = new Map();
-const REFERENCE_KEYS = new Set(["file", "env", "command", "credential"]);
+const REFERENCE_KEYS: ReadonlySet<string> = new Set(["file", "env", "command", "credential"]);
+/** Of an entry of `tokens` only the token is secret. */
+const TOKEN_KEYS: ReadonlySet<string> = new Set([...REFERENCE_KEYS, "name", "role"]);
 
 /** Keys whose value may be a secret, slips of the finger and what other tools call it included. The path of a URL may be one. */
 function isSecretKey(key: string): boolean {
@@ -308,13 +310,19 @@ function isSecretKey(key: string): boolean {
   return /passw|passphrase|^pass$|secret|token/.test(name) || SECRET_KEYS.some((secret) => editDistance(name, secret, 2) <= 2);
 }
 
-function maskScalars(value: unknown, masks: [number, number][], anchors: ReadonlyMap<string, Node>): void {
+function maskScalars(
+  value: unknown,
+  masks: [number, number][],
+  anchors: ReadonlyMap<string, Node>,
+  open: ReadonlySet<string>,
+): void {
   const node = isAlias(value) ? anchors.get(value.source) : value;
+  const next = isAlias(value) ? NO_ANCHORS : anchors;
   if (isScalar(node) && node.range) masks.push([node.range[0], node.range[1]]);
-  else if (isSeq(node)) for (const item of node.items) maskScalars(item, masks, isAlias(value) ? NO_ANCHORS : anchors);
+  else if (isSeq(node)) for (const item of node.items) maskScalars(item, masks, next, open);
   else if (isMap(node))
     for (const { key, value: item } of node.items)
-      if (!isScalar(key) || !REFERENCE_KEYS.has(keyText(key))) maskScalars(item, masks, isAlias(value) ? NO_ANCHORS : anchors);
+      if (!isScalar(key) || !open.has(keyText(key))) maskScalars(item, masks, next, open);
 }
 
 /** A second net, for files whose syntax hides the keys from the first: one-line scalars after something like `password:`. */

@@ -92,3 +92,21 @@ test("every key can be compared", () => {
   expect(diffConfigs(every, every)).toEqual([]);
   expect(diffConfigs(changed(), every).length).toBeGreaterThan(10);
 });
+
+test("the control API, its tokens by their names and never shown", () => {
+  const first =
+    'version: 1\ncontrol: { listen: "127.0.0.1:9480", tokens: [{ name: ops, role: viewer, token: "0123456789abcdef0123456789abcdef" }] }';
+  const then = first.replace("viewer", "admin").replace('f" }]', 'e" }]').replace("9480", "9481");
+  expect(lines(changed(), changed(["version: 1", first]))).toEqual([
+    "~ control",
+    "    listen: (none) → 127.0.0.1:9480",
+    "    tokens.ops.role: (none) → viewer",
+    "    tokens.ops.token.plain: (none) → ***",
+  ]);
+  expect(lines(changed(["version: 1", first]), changed(["version: 1", then]))).toEqual([
+    "~ control",
+    "    listen: 127.0.0.1:9480 → 127.0.0.1:9481",
+    "    tokens.ops.role: viewer → admin",
+    "    tokens.ops.token.plain: *** → *** (changed)",
+  ]);
+});

@@ -23,6 +23,27 @@ export const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     'command-sources.yaml:3:239 wrong_value sources.e.excludeIfPresent[0]: "a/b" is not possible here',
     "command-sources.yaml:3:261 wrong_type sources.e.minimumEntries: a whole number is needed here, not the number 1.5",
   ],
+  "bad/control-listen.yaml": [
+    "control-listen.yaml:7:20 wrong_type control.listen: an address and a port such as `127.0.0.1:9480`, or `unix:/run/holdfast/api.sock` is needed here, not the number 9480",
+  ],
+  "bad/control-without-tokens.yaml": [
+    "control-without-tokens.yaml:7:20 missing_key control.listen: nobody could use an API without `tokens` [add `tokens: [{ name: ops, role: operator, token: { file: … } }]` to `control`]",
+    "control-without-tokens.yaml:7:38 missing_key control.tls.key: control.tls needs `key`",
+  ],
+  "bad/control.yaml": [
+    "control.yaml:8:11 missing_key control.listen: other machines can connect there, and tokens would be sent in plain text [add `tls`, or listen on 127.0.0.1 behind a proxy that has it]",
+    "control.yaml:10:43 warning plain_secret control.tokens[0].token: a secret is written in the file [refer to it: { file: … }, { env: … }, { command: […] } or { credential: … }]",
+    "control.yaml:10:43 wrong_value control.tokens[0].token: this token is too short, or has characters that a token cannot have [make one with `openssl rand -hex 32`]",
+    "control.yaml:11:15 duplicate_name control.tokens[1].name: there is another token ops [it is at bad/control.yaml:10:7]",
+    'control.yaml:11:26 wrong_value control.tokens[1].role: "root" is not possible here',
+    "control.yaml:11:47 wrong_value control.tokens[1].token.file: `~` is not expanded in a path [write ${HOME}/token]",
+    "control.yaml:12:7 missing_key control.tokens[2].token: control.tokens[2] needs `token`",
+    'control.yaml:12:15 bad_name control.tokens[2].name: "Boss" is not a name [call it boss]',
+    "control.yaml:13:18 wrong_value control.restoreRoots[0]: `~` is not expanded in a path [write ${HOME}/restore]",
+    "control.yaml:14:3 conflicting_keys control.commitConfigWrites: `commitConfigWrites` goes with `allowConfigWrites: true`",
+    'control.yaml:15:18 wrong_value control.allowedHosts[0]: "backup.example.com:9480": it is not a host name',
+    'control.yaml:16:20 wrong_value control.allowedOrigins[0]: "https://grafana.example.com/d": it is not a scheme, a host and at most a port',
+  ],
   "bad/custom-tag.yaml": ["custom-tag.yaml:8:16 yaml_tag x-more: the tag !vault is not allowed"],
   "bad/documents.yaml": [
     "documents.yaml:8:1 yaml_documents : the file holds several YAML documents [split it into files named by include]",

@@ -112,6 +112,33 @@ describe("a resolved configuration", () => {
     ]);
   });
 
+  test("has the control API, and nothing of it where nothing is said", () => {
+    expect(every.control).toEqual({
+      listen: { kind: "tcp", host: "0.0.0.0", port: 9480 },
+      tls: { cert: `${FIXTURES}good/tls.crt`, key: "/etc/holdfast/tls.key" },
+      tokens: [
+        { name: "grafana", role: "viewer", token: { file: "/run/secrets/viewer" } },
+        { name: "ops", role: "operator", token: { credential: "ops-token" } },
+        { name: "boss", role: "admin", token: { env: "BOSS" } },
+      ],
+      restoreRoots: ["/srv/restore", `${FIXTURES}good/restored`],
+      allowConfigWrites: true,
+      commitConfigWrites: true,
+      allowedHosts: ["backup.example.com"],
+      allowedOrigins: ["https://grafana.example.com:3000"],
+    });
+    expect(loadFile(`${FIXTURES}good/small.yaml`).config!.control).toEqual({
+      listen: undefined,
+      tls: undefined,
+      tokens: [],
+      restoreRoots: [],
+      allowConfigWrites: false,
+      commitConfigWrites: false,
+      allowedHosts: [],
+      allowedOrigins: [],
+    });
+  });
+
   test("has hooks with their defaults, and programs with a path where they are", () => {
     const hook = (run: string[], onError: "fail" | "warn", timeoutMs = 300_000): HookConfig => ({ run, timeoutMs, onError });
     expect(every.sources.get("documents")!.hooks).toEqual({
