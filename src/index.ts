@@ -4,10 +4,11 @@
  */
 export { throwIfAborted } from "./base/abort.ts";
 export type { Clock } from "./base/clock.ts";
+export { renderCsv } from "./base/csv.ts";
 export { formatDuration, parseDuration } from "./base/duration.ts";
 export { asHoldfastError, ERROR_CODES, errnoOf, HoldfastError } from "./base/errors.ts";
 export type { ErrorCode, ErrorDetails, ErrorWire } from "./base/errors.ts";
-export { EVENT_TYPES } from "./base/events.ts";
+export { EVENT_TYPES, fitsEvent } from "./base/events.ts";
 export type { EventType } from "./base/events.ts";
 export type { Progress, RunEvent, RunKind, RunListener, RunStatus } from "./base/events.ts";
 export { asSnapshotId } from "./base/ids.ts";
@@ -19,11 +20,14 @@ export { Secret } from "./base/secret.ts";
 export { formatSize, parseSize } from "./base/size.ts";
 export { systemRandom } from "./codec/system-random.ts";
 export type {
+  ApiTokenConfig,
   Config,
+  ControlConfig,
   EncryptionConfig,
   HookConfig,
   JobConfig,
   JobMode,
+  ListenConfig,
   Place,
   RetentionConfig,
   FilesSourceConfig,
@@ -36,6 +40,7 @@ export { loadConfig } from "./config/load.ts";
 export type { LoadInput, LoadResult } from "./config/load.ts";
 export { escapeControl, renderProblems } from "./config/problem.ts";
 export type { Problem } from "./config/problem.ts";
+export { API_TOKEN } from "./config/check-control.ts";
 export { configSchema } from "./config/schema.ts";
 export { starterConfig } from "./config/starter.ts";
 export { formatWall, fromWall, toWall, wallParts } from "./plan/zone.ts";
@@ -46,7 +51,7 @@ export { selectForRetention } from "./plan/retention.ts";
 export { renderPlan } from "./plan/render-plan.ts";
 export { openState } from "./state/state.ts";
 export type { DeliveryRecord, DeliveryState } from "./state/outbox.ts";
-export type { LogQuery, LogRecord, RunQuery, RunRecord, State } from "./state/state.ts";
+export type { LogLevel, LogQuery, LogRecord, RunQuery, RunRecord, State } from "./state/state.ts";
 export { createSystemClock } from "./state/system-clock.ts";
 export type {
   Annotation,
@@ -105,6 +110,9 @@ export type { Log } from "./telemetry/log.ts";
 export { runDaemon } from "./daemon/daemon.ts";
 export type { DaemonConfig } from "./daemon/reloader.ts";
 export type { DaemonOptions } from "./daemon/daemon.ts";
+export type { ApiAccess, ApiStatus } from "./daemon/access.ts";
 export { liveDaemon } from "./daemon/claim.ts";
 export type { AttachedHooks, Cancelled, DaemonControl, DaemonInfo, DaemonStatus } from "./daemon/daemon-control.ts";
+export { Feed } from "./daemon/feed.ts";
+export type { EventFeed, FeedItem, FeedReader } from "./daemon/feed.ts";
 export type { ReloadOutcome } from "./daemon/reloader.ts";

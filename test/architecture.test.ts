@@ -59,6 +59,9 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   undici: ["notify"],
   nodemailer: ["notify"],
   fastify: ["api"],
+  "@fastify/helmet": ["api"],
+  "@fastify/rate-limit": ["api"],
+  "@fastify/swagger": ["api"],
 };
 
 /** Floors without input, output or time of their own. */

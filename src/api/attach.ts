@@ -44,6 +44,11 @@ export class Attachments {
     }
   }
 
+  /** Resolves when nothing goes on any more. */
+  async idle(): Promise<void> {
+    while (this.#answers.size > 0) await Promise.all([...this.#answers].map((answer) => once(answer, "close")));
+  }
+
   /** Resolves when every answer that has its end is with its reader, or after `withinMs`. */
   async delivered(withinMs: number): Promise<void> {
     const ended = [...this.#answers].filter(({ writableEnded, destroyed }) => writableEnded && !destroyed);

@@ -17,6 +17,11 @@ const STATUS: Partial<Readonly<Record<ErrorCode, number>>> = {
   daemon_differs: 409,
   config_invalid: 422,
   cancelled: 409,
+  unauthenticated: 401,
+  forbidden: 403,
+  rate_limited: 429,
+  key_mismatch: 422,
+  key_in_use: 409,
 };
 
 export interface ProblemDetails {

@@ -65,6 +65,13 @@ export const ERROR_CODES = {
   daemon_missing: 1,
   daemon_unreachable: 1,
   daemon_differs: 2,
+  // the API
+  api_unavailable: 1,
+  unauthenticated: 1,
+  forbidden: 1,
+  rate_limited: 1,
+  key_mismatch: 2,
+  key_in_use: 11,
   timeout: 1,
   cancelled: 130,
   internal: 1,

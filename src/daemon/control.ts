@@ -13,7 +13,9 @@ import { reportStatus } from "../engine/status.ts";
 import type { Execute, Scheduler } from "../scheduler/scheduler.ts";
 import type { LogQuery, LogRecord, RunQuery, RunRecord, State } from "../state/state.ts";
 import type { Log } from "../telemetry/log.ts";
+import type { Access } from "./access.ts";
 import type { AttachedHooks, Cancelled, DaemonControl, DaemonInfo, DaemonStatus } from "./daemon-control.ts";
+import type { Feed } from "./feed.ts";
 import type { Reloader, ReloadOutcome } from "./reloader.ts";
 import type { Sessions } from "./sessions.ts";
 
@@ -30,6 +32,8 @@ export interface ControlOptions {
   readonly log: Log;
   readonly version: string;
   readonly sessions: Sessions;
+  readonly access: Access;
+  readonly feed: Feed;
   /** The configuration in force. */
   readonly current: () => Config;
   /** Has desired and observed compared soon. */
@@ -63,9 +67,13 @@ export class Control implements DaemonControl {
   #isReady = false;
   readonly #stopping = new AbortController();
   #lone: Promise<unknown> = Promise.resolve();
+  readonly access: Access;
+  readonly feed: Feed;
 
   constructor(options: ControlOptions) {
     this.#options = options;
+    this.access = options.access;
+    this.feed = options.feed;
     this.#startedMs = options.clock.now();
     this.#ready.promise.catch(() => undefined);
   }
@@ -117,6 +125,7 @@ export class Control implements DaemonControl {
       config: path,
       digest,
       reload: this.#lastReload(),
+      api: this.access.status,
     };
   }
 

@@ -10,6 +10,8 @@ import type { RunOutcome } from "../engine/runs.ts";
 import type { StatusReport } from "../engine/status.ts";
 import type { Due } from "../scheduler/due.ts";
 import type { LogQuery, LogRecord, RunQuery, RunRecord } from "../state/state.ts";
+import type { ApiAccess, ApiStatus } from "./access.ts";
+import type { EventFeed } from "./feed.ts";
 import type { ReloadOutcome } from "./reloader.ts";
 
 export interface DaemonInfo {
@@ -22,6 +24,8 @@ export interface DaemonInfo {
   readonly digest: string;
   /** The last reading of the configuration that changed something, failed, or was asked for. */
   readonly reload: ReloadOutcome | undefined;
+  /** The API beside the control socket; undefined when none is declared. */
+  readonly api: ApiStatus | undefined;
 }
 
 export interface DaemonStatus extends StatusReport {
@@ -42,6 +46,8 @@ export interface AttachedHooks extends OperationHooks {
 
 /** Everything may throw a HoldfastError: `name_unknown`, `state_busy`, and what the state says. */
 export interface DaemonControl {
+  readonly access: ApiAccess;
+  readonly feed: EventFeed;
   info(): DaemonInfo;
   status(): DaemonStatus;
   runs(query: RunQuery): RunRecord[];

@@ -15,9 +15,11 @@ import { asRunId } from "../base/ids.ts";
 import { randomHex } from "../base/random.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Notifier } from "../notify/notifier.ts";
+import { Access } from "./access.ts";
 import { claimDaemon } from "./claim.ts";
 import { Control } from "./control.ts";
 import type { DaemonControl } from "./daemon-control.ts";
+import { Feed } from "./feed.ts";
 import { Reloader, type DaemonConfig, type DaemonReading } from "./reloader.ts";
 import { Reconciler } from "./reconciler.ts";
 import { ServiceManager } from "./service-manager.ts";
@@ -63,16 +65,18 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   stack.use(claimDaemon(state.directory));
   // Only now: the runs of a daemon that works here are none of ours.
   state.interruptDead(options.surroundings.clock.now(), true);
+  const { clock, random, toolVersion } = options.surroundings;
+  const feed = stack.use(new Feed({ state, clock, random }));
   const sessionFor = ({ config, surroundings }: DaemonConfig): Session =>
     new Session(config, state, {
       ...surroundings,
       listener: (event) => {
         logEvent(log, event);
+        feed.run(event);
         options.listener?.(event);
       },
     });
   let current: DaemonConfig = options;
-  const { clock, random, toolVersion } = options.surroundings;
   const manager = stack.use(new ServiceManager({ env: options.surroundings.env, clock }));
   const sessions = stack.use(new Sessions(clock, () => sessionFor(current)));
   const skip = ({ kind, subject, reason, timeMs, status = "skipped" }: Skip): RunStatus => {
@@ -86,12 +90,15 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     return status;
   };
   const machine = new Machine();
+  const access = new Access(log, () => current);
   const control = new Control({
     clock,
     state,
     log,
     version: toolVersion,
     sessions,
+    access,
+    feed,
     current: () => current.config,
     reconcile: () => reconciler.hurry(),
   });
@@ -152,7 +159,11 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         if (scheduler.isStarted) scheduler.reconcile(next.config, { actions: [] });
         reconciler.hurry();
       },
-      onReading: (moment) => (moment === "begins" ? manager.reloading() : manager.ready()),
+      onReading: (moment) => {
+        if (moment === "begins") return manager.reloading();
+        manager.ready();
+        access.wasRead();
+      },
     }),
   );
   options.onReload?.(() => void reloader.reload("asked for"));

@@ -115,7 +115,6 @@ function eventOf(
  * new is not told old stories. Saying it twice is no harm: an event of a run is stored once.
  */
 export function recordInterrupted(config: Config, state: State, nowMs: number): void {
-  if (config.webhooks.size === 0 && config.email === undefined) return;
   const runs = state
     .runs({ status: "interrupted", since: nowMs - LONGEST_RUN_MS, limit: 1000 })
     .filter(({ endedMs = 0 }) => endedMs >= nowMs - DAY_MS);

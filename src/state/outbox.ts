@@ -16,6 +16,8 @@ const FARTHEST_MS = 48 * 3_600_000;
 const KEPT_DELIVERED_MS = 7 * 86_400_000;
 const KEPT_DEAD_MS = 90 * 86_400_000;
 const KEPT_ROWS = 10_000;
+/** Events that nobody was to be told of are counted this often. */
+const COUNTED_EVERY = 256;
 
 export type DeliveryState = "pending" | "delivered" | "dead";
 
@@ -48,6 +50,16 @@ export interface ClaimedDelivery {
   readonly lease: string;
 }
 
+/** An event as it was stored, for those who follow what happens. */
+export interface EventRecord {
+  /** Grows with each event of this state, and is never used again. */
+  readonly sequence: number;
+  readonly id: string;
+  readonly type: EventType;
+  readonly timeMs: number;
+  readonly payload: string;
+}
+
 export interface ClaimOptions {
   readonly nowMs: number;
   /** How long nobody else may take it. */
@@ -64,6 +76,7 @@ export class Outbox {
   readonly #database: DatabaseSync;
   readonly #guard: <T>(work: () => T) => T;
   readonly #listeners = new Set<() => void>();
+  readonly #followers = new Set<() => void>();
 
   /** Use `State.outbox`. `guard` turns what SQLite throws into the errors of the state. */
   constructor(database: DatabaseSync, guard: <T>(work: () => T) => T) {
@@ -77,26 +90,68 @@ export class Outbox {
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
-  /** Within the transaction of whoever calls: stores what somebody shall be told. One whose id is known already changes nothing. */
+  /** Calls `listener` after this process has stored an event, also one that nobody gets. */
+  onEvent(listener: () => void): Disposable {
+    this.#followers.add(listener);
+    return { [Symbol.dispose]: () => void this.#followers.delete(listener) };
+  }
+
+  /**
+   * Within the transaction of whoever calls: stores what happened, and who shall be told. One whose id is known already changes
+   * nothing, unless nobody was to be told of it until now.
+   */
   insert(events: readonly StoredEvent[]): void {
     for (const { id, type, timeMs, run, payload, deliveries } of events) {
-      if (deliveries.length === 0) continue;
       const { changes, lastInsertRowid } = this.#database
         .prepare("INSERT OR IGNORE INTO events (id, type, time_ms, run, payload) VALUES (?, ?, ?, ?, ?)")
         .run(id, type, timeMs, run ?? null, payload);
-      if (changes === 0) continue;
+      if (changes > 0 && Number(lastInsertRowid) % COUNTED_EVERY === 0) this.#forgetUnheard(0);
+      const sequence = changes > 0 ? lastInsertRowid : deliveries.length > 0 ? this.#unheard(id) : undefined;
+      if (sequence === undefined) continue;
       for (const { receiver, dueMs } of deliveries)
         this.#database
           .prepare(
             "INSERT INTO deliveries (event, receiver, state, attempts, since_ms, due_ms) VALUES (?, ?, 'pending', 0, ?, ?)",
           )
-          .run(lastInsertRowid, receiver, timeMs, dueMs);
+          .run(sequence, receiver, timeMs, dueMs);
     }
+  }
+
+  /** An event that is stored and has no delivery. */
+  #unheard(id: string): number | undefined {
+    const [row] = this.#all(
+      "SELECT sequence FROM events AS e WHERE id = ? AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.event = e.sequence)",
+      id,
+    );
+    return row && Number(row["sequence"]);
+  }
+
+  /** Events after one, the oldest first. */
+  eventsAfter(sequence: number, limit: number): EventRecord[] {
+    return this.#all("SELECT * FROM events WHERE sequence > :sequence ORDER BY sequence LIMIT :limit", {
+      ":sequence": sequence,
+      ":limit": limit,
+    }).map((row) => ({
+      sequence: Number(row["sequence"]),
+      id: String(row["id"]),
+      type: String(row["type"]) as EventType,
+      timeMs: Number(row["time_ms"]),
+      payload: String(row["payload"]),
+    }));
+  }
+
+  /** The newest event there ever was, and the newest of those that are forgotten; 0 when there is none. */
+  eventRange(): { readonly newest: number; readonly forgotten: number } {
+    const [row] = this.#all(
+      "SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'events') AS newest, (SELECT value FROM notes WHERE name = 'events.forgotten') AS forgotten",
+    );
+    return { newest: Number(row?.["newest"] ?? 0), forgotten: Number(row?.["forgotten"] ?? 0) };
   }
 
   /** Tells the listeners, after the transaction. */
   announce(events: readonly StoredEvent[]): void {
     if (events.some(({ deliveries }) => deliveries.length > 0)) for (const listener of this.#listeners) listener();
+    if (events.length > 0) for (const listener of this.#followers) listener();
   }
 
   /**
@@ -264,7 +319,33 @@ export class Outbox {
       nowMs - KEPT_DELIVERED_MS,
       nowMs - KEPT_DEAD_MS,
     );
-    this.#run("DELETE FROM events WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.event = events.sequence)");
+    this.#guard(() => {
+      const owns = !this.#database.isTransaction;
+      if (owns) this.#database.exec("BEGIN IMMEDIATE");
+      try {
+        this.#forgetUnheard(nowMs - KEPT_DELIVERED_MS);
+        if (owns) this.#database.exec("COMMIT");
+      } catch (error) {
+        if (owns && this.#database.isTransaction) this.#database.exec("ROLLBACK");
+        throw error;
+      }
+    });
+  }
+
+  /** Forgets events that nobody waits for: those before a time, and all but the newest; and notes up to where, for who follows. */
+  #forgetUnheard(beforeMs: number): void {
+    const gone = this.#all(
+      `DELETE FROM events WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.event = events.sequence)
+         AND (time_ms < :before OR sequence <= (SELECT max(sequence) FROM events) - ${KEPT_ROWS}) RETURNING sequence`,
+      { ":before": beforeMs },
+    );
+    const last = gone.reduce((most, row) => Math.max(most, Number(row["sequence"])), 0);
+    if (last === 0) return;
+    this.#run(
+      `INSERT INTO notes (name, time_ms, value) VALUES ('events.forgotten', 0, ?1)
+       ON CONFLICT (name) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(?1 AS INTEGER))`,
+      String(last),
+    );
   }
 
   #end(row: number, lease: string, state: DeliveryState, nowMs: number, error: string | null): void {

@@ -56,6 +56,8 @@ export interface RunQuery {
   readonly since?: number;
   /** Started before (ms). */
   readonly until?: number;
+  /** Only what comes after this run in the order of the answer. */
+  readonly after?: Pick<RunRecord, "id" | "startedMs">;
 }
 
 export interface LogRecord {
@@ -69,6 +71,8 @@ export interface LogQuery {
   readonly since?: number;
   readonly until?: number;
   readonly grep?: RegExp;
+  /** Only these. */
+  readonly levels?: readonly LogLevel[];
   /** Newest this many; default 10,000. */
   readonly limit?: number;
 }
@@ -288,8 +292,13 @@ export class State implements Disposable {
       ["started_ms >= ?", query.since],
       ["started_ms < ?", query.until],
     ]);
-    return this.#all(`SELECT * FROM runs ${where} ORDER BY started_ms DESC, rowid DESC LIMIT ?`, [
+    const { after } = query;
+    // The run itself may have been forgotten meanwhile.
+    const rest = "(started_ms < ? OR (started_ms = ? AND rowid < coalesce((SELECT rowid FROM runs WHERE id = ?), 0)))";
+    const all = after === undefined ? where : `${where === "" ? "WHERE" : `${where} AND`} ${rest}`;
+    return this.#all(`SELECT * FROM runs ${all} ORDER BY started_ms DESC, rowid DESC LIMIT ?`, [
       ...values,
+      ...(after === undefined ? [] : [after.startedMs, after.startedMs, after.id]),
       query.limit ?? 100,
     ]).map(toRun);
   }
@@ -371,6 +380,7 @@ export class State implements Disposable {
     for (const row of rows) {
       const text = String(row["text"]);
       if (pattern && !pattern.test(text)) continue;
+      if (query.levels !== undefined && !query.levels.includes(String(row["level"]) as LogLevel)) continue;
       found.push({
         run: String(row["run"]) as RunId,
         timeMs: Number(row["time_ms"]),

@@ -1,3 +1,7 @@
+import { Secret } from "../../src/base/secret.ts";
+import type { ControlConfig } from "../../src/config/config.ts";
+import type { ApiStatus } from "../../src/daemon/access.ts";
+import type { EventFeed } from "../../src/daemon/feed.ts";
 import { HoldfastError } from "../../src/base/errors.ts";
 import { asRunId } from "../../src/base/ids.ts";
 import type { AttachedHooks, DaemonControl, DaemonStatus } from "../../src/daemon/daemon-control.ts";
@@ -8,17 +12,69 @@ export interface FakeControl extends DaemonControl {
   readonly asked: string[];
   /** What an operation does until it is replaced. */
   work: (hooks: AttachedHooks, request: unknown) => Promise<unknown>;
+  feed: EventFeed;
+  /** What `control:` says; `read()` tells that it was read anew. */
+  settings: ControlConfig;
+  /** What is behind secret references to files. */
+  readonly secrets: Map<string, string>;
+  read: () => void;
+  /** Of the log: level and text. */
+  readonly lines: string[];
+  /** What the server said of itself, in order. */
+  readonly reports: (ApiStatus | undefined)[];
 }
+
+export const NO_SETTINGS: ControlConfig = {
+  listen: undefined,
+  tls: undefined,
+  tokens: [],
+  restoreRoots: [],
+  allowConfigWrites: false,
+  commitConfigWrites: false,
+  allowedHosts: [],
+  allowedOrigins: [],
+};
+
+/** Of one token for each role, as the fake has them. */
+export const TOKENS = { viewer: "v".repeat(32), operator: "o".repeat(32), admin: "a".repeat(32) } as const;
+
+/** A feed in which nothing happens. */
+const SILENT: EventFeed = {
+  follow: () => ({
+    next: () => undefined,
+    position: "0",
+    lost: () => undefined,
+    progress: () => [],
+    [Symbol.dispose]: () => undefined,
+  }),
+};
 
 export const RUN = asRunId("0123456789abcdef0123456789abcdef");
 
 /** A daemon that is none: one job, `docs`, and one run. */
 export function fakeControl(): FakeControl {
   const asked: string[] = [];
+  const lines: string[] = [];
+  const reports: (ApiStatus | undefined)[] = [];
+  const listeners = new Set<() => void>();
+  const secrets = new Map<string, string>(Object.entries(TOKENS));
+  const at =
+    (level: string) =>
+    (text: string): void =>
+      void lines.push(`${level} ${text}`);
   const job = (name: string): void => {
     if (name !== "docs") throw new HoldfastError("name_unknown", `There is no job ${name}`, { hint: "It has: docs." });
   };
-  const info = { pid: 1, version: "1.2.3", startedMs: 0, stopping: false, config: "/c.yaml", digest: "d", reload: undefined };
+  const info = {
+    pid: 1,
+    version: "1.2.3",
+    startedMs: 0,
+    stopping: false,
+    config: "/c.yaml",
+    digest: "d",
+    reload: undefined,
+    api: undefined,
+  };
   const status: DaemonStatus = {
     timeMs: 0,
     timezone: "UTC",
@@ -59,6 +115,26 @@ export function fakeControl(): FakeControl {
   } as const;
   const control: FakeControl = {
     asked,
+    lines,
+    reports,
+    secrets,
+    settings: NO_SETTINGS,
+    read: () => listeners.forEach((listener) => listener()),
+    feed: SILENT,
+    access: {
+      config: () => control.settings,
+      secret: async (reference) => {
+        const secret = "file" in reference ? secrets.get(reference.file) : undefined;
+        if (secret === undefined) throw new HoldfastError("secret_unavailable", "The secret cannot be read");
+        return new Secret(secret);
+      },
+      onReading: (listener) => {
+        listeners.add(listener);
+        return { [Symbol.dispose]: () => void listeners.delete(listener) };
+      },
+      log: { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") },
+      report: (status) => void reports.push(status),
+    },
     work: async () => ({ done: true }),
     info: () => info,
     status: () => status,

@@ -73,7 +73,7 @@ describe("what is asked", () => {
     expect((await ask(app, "POST", "/api/v1/runs/docs/cancel")).body).toEqual({ cancelled: ["docs"] });
     expect((await ask(app, "POST", "/api/v1/config/reload")).body).toMatchObject({ result: "unchanged" });
     expect(control.asked).toEqual([
-      `runs {"limit":5,"since":${Date.UTC(2026, 10, 20)},"job":"docs"}`,
+      `runs {"limit":6,"since":${Date.UTC(2026, 10, 20)},"job":"docs"}`,
       "run docs undefined",
       "run docs full",
       "pause docs",
@@ -143,7 +143,7 @@ describe("what is asked", () => {
 
   test("a request must have come in whole within a bounded time", async () => {
     await using app = createApi(fakeControl());
-    expect([app.server.requestTimeout, app.server.headersTimeout, app.server.maxConnections]).toEqual([30_000, 30_000, 256]);
+    expect([app.server.requestTimeout, app.server.headersTimeout, app.server.maxConnections]).toEqual([30_000, 10_000, 256]);
   });
 });
 

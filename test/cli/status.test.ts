@@ -42,6 +42,7 @@ const STATUS: DaemonStatus = {
     stopping: false,
     config: "/etc/holdfast/config.yaml",
     digest: "d",
+    api: undefined,
     reload: { timeMs: NOW - HOUR, result: "reloaded", changes: ["jobs.docs added"], problems: [], error: undefined },
   },
   jobs: [

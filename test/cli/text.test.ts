@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { renderCsv } from "../../src/cli/csv.ts";
+import { renderCsv } from "../../src/base/csv.ts";
 import { modeText } from "../../src/cli/entry-text.ts";
 import { progressLine, Rate } from "../../src/cli/progress-line.ts";
 import { widthOf } from "../../src/cli/width.ts";

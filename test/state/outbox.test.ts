@@ -73,13 +73,56 @@ test("nobody is told of an end that a run does not get any more, and of one even
   expect(state.outbox.deliveries().map(({ event: id, type }) => [id, type])).toEqual([[event.id, "backup_failed"]]);
 });
 
-test("an event that nobody asked for is not kept, and those who wait are told of one that is", () => {
-  let told = 0;
+test("an event that nobody asked for is kept for who follows, and delivered to who asks for it later", () => {
+  let [told, followed] = [0, 0];
   using _listening = state.outbox.onStored(() => told++);
-  state.recordEvent(stored({}, []));
-  expect(told).toBe(0);
+  using _following = state.outbox.onEvent(() => followed++);
+  const unheard = stored({}, []);
+  state.recordEvent(unheard);
+  expect([told, followed]).toEqual([0, 1]);
+  expect(state.outbox.deliveries()).toEqual([]);
   state.recordEvent(stored());
-  expect(told).toBe(1);
+  expect([told, followed]).toEqual([1, 2]);
+  expect(other.outbox.eventsAfter(0, 10).map(({ sequence, id }) => [sequence, id])).toEqual([
+    [1, unheard.id],
+    [2, expect.any(String)],
+  ]);
+  // The same happened still when somebody wanted to know of it.
+  state.recordEvent({ ...unheard, deliveries: [{ receiver: "webhooks.a", dueMs: NOW }] });
+  state.recordEvent({ ...unheard, deliveries: [{ receiver: "webhooks.b", dueMs: NOW }] });
+  expect(state.outbox.deliveries({ event: unheard.id }).map(({ receiver }) => receiver)).toEqual(["webhooks.a"]);
+  expect(state.outbox.eventsAfter(1, 10)).toHaveLength(1);
+});
+
+test("events are forgotten with their deliveries, or after a week, and it is known up to where", () => {
+  const week = 7 * 86_400_000;
+  state.recordEvent(stored({}, []));
+  state.recordEvent(stored());
+  state.recordEvent(stored({ timeMs: NOW + week }, []));
+  expect(state.outbox.eventRange()).toEqual({ newest: 3, forgotten: 0 });
+  state.outbox.forget(NOW + week);
+  expect(state.outbox.eventsAfter(0, 10).map(({ sequence }) => sequence)).toEqual([1, 2, 3]);
+  state.outbox.forget(NOW + week + 1);
+  expect(state.outbox.eventsAfter(0, 10).map(({ sequence }) => sequence)).toEqual([2, 3]);
+  expect(other.outbox.eventRange()).toEqual({ newest: 3, forgotten: 1 });
+  const [first] = claim(state);
+  state.outbox.delivered(first!, NOW);
+  state.outbox.forget(NOW + 3 * week);
+  expect(state.outbox.eventsAfter(0, 10)).toEqual([]);
+  expect(state.outbox.eventRange()).toEqual({ newest: 3, forgotten: 3 });
+});
+
+test("of events that nobody gets there are never more than so many", () => {
+  const database = new DatabaseSync(join(directory, "state.db"));
+  const insert = database.prepare("INSERT INTO events (id, type, time_ms, payload) VALUES (?, 'backup_failed', ?, '{}')");
+  database.exec("BEGIN");
+  // One before it is counted again.
+  for (let index = 0; index < 41 * 256 - 1; index++) insert.run(`evt_${index}`, NOW);
+  database.exec("COMMIT");
+  database.close();
+  state.recordEvent(stored({}, []));
+  expect(state.outbox.eventsAfter(0, 20_000)).toHaveLength(10_000);
+  expect(state.outbox.eventRange()).toEqual({ newest: 41 * 256, forgotten: 41 * 256 - 10_000 });
 });
 
 test("two processes never have the same delivery, in the order of the events, and one waits for the one before it", () => {

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import type { ApplyRequest, BackupRequest, DaemonControl, PruneRequest, RestoreOperation, RollbackRequest } from "../../index.ts";
 import type { Attachments } from "../attach.ts";
+import { answer, closed, LINES, NO_BODY, NOTHING } from "../schemas.ts";
 
 const TEXT = { type: "string", maxLength: 4096 };
 const NAME = { type: "string", minLength: 1, maxLength: 63 };
@@ -84,31 +85,74 @@ const PRUNE = body(
   ["dryRun", "immediate"],
 );
 
+/** What every operation says of itself. */
+const described = (summary: string, operationId: string, requestBody: object): Readonly<Record<string, unknown>> => ({
+  summary,
+  description: "Whoever goes away cancels it.",
+  tags: ["operations"],
+  operationId,
+  querystring: NOTHING,
+  body: requestBody,
+  response: { 200: LINES },
+});
+
 export function operationRoutes(app: FastifyInstance, control: DaemonControl, attachments: Attachments): void {
-  app.post<{ Body: BackupRequest }>("/operations/backup", { schema: { body: BACKUP } }, (request, reply) =>
-    attachments.attach(reply, (hooks) => control.operate(hooks, (operations, own) => operations.backup(request.body, own))),
+  app.post<{ Body: BackupRequest }>(
+    "/operations/backup",
+    { config: { role: "operator" }, schema: described("Back up a job, and stay attached", "backup", BACKUP) },
+    (request, reply) =>
+      attachments.attach(reply, (hooks) => control.operate(hooks, (operations, own) => operations.backup(request.body, own))),
   );
-  app.post<{ Body: ApplyRequest }>("/operations/apply", { schema: { body: APPLY } }, (request, reply) =>
-    attachments.attach(reply, (hooks) => control.operate(hooks, (operations, own) => operations.apply(request.body, own))),
+  app.post<{ Body: ApplyRequest }>(
+    "/operations/apply",
+    { config: { role: "admin" }, schema: described("Carry out the plan, and stay attached", "apply", APPLY) },
+    (request, reply) =>
+      attachments.attach(reply, (hooks) => control.operate(hooks, (operations, own) => operations.apply(request.body, own))),
   );
+  // Wherever its owner likes: over the network only `restores` writes, and only below the roots that the configuration names.
   app.post<{ Body: RestoreOperation }>(
     "/operations/restore",
-    { schema: { body: RESTORE }, bodyLimit: MAX_PRUNE_BYTES },
+    {
+      config: { role: "admin", socketOnly: true },
+      schema: described("Restore anywhere, and stay attached", "restore", RESTORE),
+      bodyLimit: MAX_PRUNE_BYTES,
+    },
     (request, reply) =>
       attachments.attach(reply, (hooks) => control.operate(hooks, (operations, own) => operations.restore(request.body, own))),
   );
-  app.post<{ Body: RollbackRequest }>("/operations/rollback", { schema: { body: ROLLBACK } }, (request, reply) =>
-    attachments.attach(reply, (hooks) => control.operate(hooks, (operations, own) => operations.rollback(request.body, own))),
+  app.post<{ Body: RollbackRequest }>(
+    "/operations/rollback",
+    {
+      config: { role: "admin", socketOnly: true },
+      schema: described("Undo a restore, and stay attached", "rollback", ROLLBACK),
+    },
+    (request, reply) =>
+      attachments.attach(reply, (hooks) => control.operate(hooks, (operations, own) => operations.rollback(request.body, own))),
   );
   app.post<{ Body: PruneRequest }>(
     "/operations/prune",
-    { schema: { body: PRUNE }, bodyLimit: MAX_PRUNE_BYTES },
+    {
+      config: { role: "operator" },
+      schema: described("Apply retention and free space, and stay attached", "prune", PRUNE),
+      bodyLimit: MAX_PRUNE_BYTES,
+    },
     (request, reply) =>
       attachments.attach(reply, (hooks) => control.operate(hooks, (operations, own) => operations.prune(request.body, own))),
   );
   app.post<{ Params: { id: string } }>(
     "/operations/:id/cancel",
-    { schema: { params: { type: "object", properties: { id: ID }, required: ["id"] } } },
+    {
+      config: { role: "operator" },
+      schema: {
+        summary: "Cancel an operation by the id that it said first",
+        tags: ["operations"],
+        operationId: "cancelOperation",
+        params: closed({ id: ID }, ["id"]),
+        querystring: NOTHING,
+        body: NO_BODY,
+        response: { 200: answer("It was told to end.", { cancelled: { const: true } }) },
+      },
+    },
     async ({ params }) => {
       attachments.cancel(params.id);
       return { cancelled: true };

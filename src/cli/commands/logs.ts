@@ -1,6 +1,5 @@
-import { HoldfastError } from "../../index.ts";
+import { HoldfastError, renderCsv } from "../../index.ts";
 import type { Context } from "../context.ts";
-import { renderCsv } from "../csv.ts";
 import { iso, safe, shortId, wallSeconds } from "../format.ts";
 import type { FormatFlags } from "../program.ts";
 import { parseTime } from "../selectors.ts";

@@ -1,6 +1,5 @@
-import { formatDuration } from "../../index.ts";
+import { formatDuration, renderCsv } from "../../index.ts";
 import type { Context } from "../context.ts";
-import { renderCsv } from "../csv.ts";
 import { runJson, safe, shortId, wallSeconds } from "../format.ts";
 import type { FormatFlags } from "../program.ts";
 import { renderTable } from "../width.ts";

@@ -1,6 +1,5 @@
-import type { TargetStats } from "../../index.ts";
+import { renderCsv, type TargetStats } from "../../index.ts";
 import type { Context } from "../context.ts";
-import { renderCsv } from "../csv.ts";
 import { count, errorJson, size } from "../format.ts";
 import type { FormatFlags } from "../program.ts";
 import { renderTable } from "../width.ts";
