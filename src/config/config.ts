@@ -30,6 +30,8 @@ export interface Config {
   readonly guards: GuardsConfig;
   readonly webhooks: ReadonlyMap<string, WebhookConfig>;
   readonly email: EmailConfig | undefined;
+  /** Undefined: nothing listens. */
+  readonly probes: ProbesConfig | undefined;
   /** The plan id approved in the file (`approve:`), lower-case hex. */
   readonly approve: string | undefined;
 }
@@ -386,6 +388,16 @@ export interface EmailConfig extends EventFilter {
   /** Minutes since midnight at which everything since the last digest is summed up; undefined: never. */
   readonly digestMinute: number | undefined;
 }
+
+export interface ProbesConfig {
+  readonly listen: ProbeAddress;
+  readonly metrics: boolean;
+}
+
+export type ProbeAddress =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  /** An absolute path. */
+  | { readonly kind: "unix"; readonly path: string };
 
 export interface SmtpConfig {
   readonly host: string;

@@ -16,7 +16,8 @@ export type ConfigSection =
   | "maintenance"
   | "guards"
   | "webhooks"
-  | "email";
+  | "email"
+  | "probes";
 
 /** What happened to one named thing, or to one single section. Serialisable, and without secrets. */
 export interface ConfigChange {
@@ -160,6 +161,7 @@ export function diffConfigs(before: Config | undefined, after: Config): ConfigCh
   single("maintenance", before?.maintenance, after.maintenance);
   single("guards", before?.guards, after.guards);
   single("email", before?.email, after.email ?? {});
+  single("probes", before?.probes, after.probes ?? {});
   return changes;
 }
 

@@ -2,6 +2,7 @@ import { DURATION_UNITS, parseDuration } from "../base/duration.ts";
 import { EVENT_TYPES, fitsEvent } from "../base/events.ts";
 import { SIZE_UNITS, parseSize } from "../base/size.ts";
 import { explainCron } from "./cron.ts";
+import { explainProbeAddress } from "./probe-address.ts";
 import type { ProblemCode } from "./problem.ts";
 import { didYouMean, listOf, nearest } from "./suggest.ts";
 import { parseWindow } from "./window.ts";
@@ -269,6 +270,11 @@ export const FORMATS: Readonly<Record<string, Format>> = {
     code: "wrong_value",
     expected: "an address such as `ops@example.com`, without a name",
     explain: (text) => (MAIL_ADDRESS.test(text) ? undefined : { reason: "it is not a mail address" }),
+  },
+  "probe-address": {
+    code: "wrong_value",
+    expected: "an address and a port such as `0.0.0.0:9481`, or `unix:/path/of/a/socket`",
+    explain: explainProbeAddress,
   },
   backoff: {
     code: "bad_duration",

@@ -11,6 +11,7 @@ import { pointerOf } from "./evaluate.ts";
 import { isCronText, parseBackoff, parseListen, parseRate, parsePercent } from "./format.ts";
 import { frozenMap } from "./frozen.ts";
 import type { LoadInput } from "./load.ts";
+import { parseProbeAddress } from "./probe-address.ts";
 import type * as S from "./schema-types.ts";
 import type { SecretReference } from "./secret-reference.ts";
 import { placeOf } from "./source-file.ts";
@@ -93,6 +94,10 @@ class Resolution {
         Object.entries(this.#file.webhooks ?? {}).map(([name, value]) => [name, this.#webhook(name, value)] as const),
       ),
       email: this.#file.email && this.#email(this.#file.email),
+      probes: this.#file.probes && {
+        listen: sure(parseProbeAddress(this.#file.probes.listen)),
+        metrics: this.#file.probes.metrics ?? true,
+      },
       approve: this.#file.approve,
     };
   }

@@ -152,6 +152,7 @@ export interface HoldfastFile {
     [k: string]: Webhook;
   };
   email?: Email;
+  probes?: Probes;
   /**
    * Id of one held plan (`holdfast plan` prints it). The change it names may be carried out; an approval never covers another plan.
    */
@@ -1013,4 +1014,17 @@ export interface Smtp {
    */
   user?: string;
   password?: Secret;
+}
+/**
+ * A listener of the daemon for scrapers and container platforms: `/livez`, `/readyz`, `/healthz` and `/metrics`, over plain HTTP and without a token. It answers nothing else, and no secret, path or error message.
+ */
+export interface Probes {
+  /**
+   * Address and port, or `unix:` and the absolute path of a socket. `[::]` is every address of both families.
+   */
+  listen: string;
+  /**
+   * Whether `/metrics` is among them: it names jobs and targets.
+   */
+  metrics?: boolean;
 }

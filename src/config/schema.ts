@@ -89,6 +89,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
       additionalProperties: { $ref: "#/$defs/webhook" },
     },
     email: { $ref: "#/$defs/email" },
+    probes: { $ref: "#/$defs/probes" },
     approve: {
       description:
         "Id of one held plan (`holdfast plan` prints it). The change it names may be carried out; an approval never covers another plan.",
@@ -1236,6 +1237,25 @@ export const configSchema: Readonly<Record<string, unknown>> = {
           type: "string",
           pattern: "^[A-Za-z0-9_][A-Za-z0-9._-]*$",
         },
+      },
+    },
+    probes: {
+      title: "Probes",
+      description:
+        "A listener of the daemon for scrapers and container platforms: `/livez`, `/readyz`, `/healthz` and `/metrics`, over plain HTTP and without a token. It answers nothing else, and no secret, path or error message.",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      required: ["listen"],
+      properties: {
+        listen: {
+          description:
+            "Address and port, or `unix:` and the absolute path of a socket. `[::]` is every address of both families.",
+          type: "string",
+          format: "probe-address",
+          examples: ["0.0.0.0:9481"],
+        },
+        metrics: { description: "Whether `/metrics` is among them: it names jobs and targets.", type: "boolean", default: true },
       },
     },
     email: {

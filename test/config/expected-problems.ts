@@ -163,6 +163,12 @@ export const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     "objectives.yaml:7:107 warning objective_unreachable jobs.docs.objectives.verifiedWithin: nothing verifies this job by itself [give it `verify: { afterBackup: true }`, or a `schedule` there]",
   ],
   "bad/only-a-comment.yaml": ["only-a-comment.yaml:1:1 version_missing : the file is empty"],
+  "bad/probes.yaml": [
+    "probes.yaml:5:9 warning no_schedule jobs.docs: the job docs has no schedule: it runs only when asked to [give it a `schedule`, or `enabled: false`]",
+    'probes.yaml:6:19 wrong_value probes.listen: "9481": it has no address [write 127.0.0.1:9481, or 0.0.0.0:9481 for every address]',
+    'probes.yaml:6:36 wrong_type probes.metrics: `true` or `false` is needed here, not the text "yes" [did you mean true?]',
+    'probes.yaml:6:43 unknown_key probes.token: unknown key "token" in probes',
+  ],
   "bad/retentions.yaml": [
     "retentions.yaml:7:3 keeps_nothing retention.a: this retention has no rule [take it out to keep all, or add a rule such as `keepLast: 3`]",
     "retentions.yaml:8:18 keeps_nothing retention.b.maxCount: `maxCount: 0` keeps nothing [take it out to have no limit]",

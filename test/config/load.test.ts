@@ -246,6 +246,33 @@ describe("a resolved configuration", () => {
     });
   });
 
+  test("has a listener for probes where one is declared, with metrics unless they are declined", () => {
+    expect(every.probes).toEqual({ listen: { kind: "tcp", host: "::1", port: 9481 }, metrics: false });
+    const probes = (listen: string): unknown => {
+      const { config: own, problems } = loadText(`version: 1\nprobes: { listen: "${listen}" }`);
+      return own?.probes?.listen ?? problems.map(({ suggestion = "" }) => suggestion);
+    };
+    expect(loadText("version: 1").config?.probes).toBeUndefined();
+    expect(loadText("version: 1\nprobes: { listen: localhost:9481 }").config?.probes?.metrics).toBe(true);
+    expect(probes("0.0.0.0:9481")).toEqual({ kind: "tcp", host: "0.0.0.0", port: 9481 });
+    expect(probes("unix:/run/holdfast/probes.sock")).toEqual({ kind: "unix", path: "/run/holdfast/probes.sock" });
+    expect(probes("unix:probes.sock")).toEqual(["write unix:/probes.sock"]);
+    expect(probes(":9481")).toEqual(["write 0.0.0.0:9481 for every address"]);
+    expect(probes("localhost")).toEqual(["write localhost:9481"]);
+    for (const wrong of ["a:99999", "::1:80", "http://x:80", "x:0", `unix:/${"x".repeat(103)}`])
+      expect(probes(wrong)).toEqual([""]);
+  });
+
+  test("must name its host in a container, whose own name changes", () => {
+    const told = (text: string, env: Readonly<Record<string, string>>): string[] => loadText(text, { env }).problems.map(brief);
+    const missing = "holdfast.yaml:1:1 missing_key : `host` is required in a container, whose own name changes [add host: web1]";
+    for (const env of [{ container: "oci" }, { container: "podman" }, { KUBERNETES_SERVICE_HOST: "10.0.0.1" }]) {
+      expect(told("version: 1", env)).toEqual([missing]);
+      expect(told("version: 1\nhost: web1", env)).toEqual([]);
+    }
+    for (const env of [{}, { container: "" }, { container: "lxc" }]) expect(told("version: 1", env as {})).toEqual([]);
+  });
+
   test("cannot be changed, and prints as JSON", () => {
     expect(Object.isFrozen(documents.targets[0]!.target)).toBe(true);
     expect(() => (every.jobs as Map<string, unknown>).set("more", {})).toThrow(TypeError);
