@@ -8,8 +8,10 @@ ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
 ARG BUILD_IMAGE=docker.io/library/node:26-bookworm-slim
 
 FROM ${BUILD_IMAGE} AS build
-RUN command -v npm >/dev/null \
-  || { apt-get update && apt-get install -y --no-install-recommends npm && rm -rf /var/lib/apt/lists/*; }
+# libatomic1 is what the pinned Node needs besides the C library.
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends libatomic1 $(command -v npm >/dev/null || echo npm) \
+  && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/holdfast
 # What is installed follows from these alone: a change of the source installs nothing anew.
 COPY package.json package-lock.json .npmrc ./
@@ -20,10 +22,9 @@ COPY bin ./bin
 COPY schemas ./schemas
 COPY scripts ./scripts
 COPY src ./src
-RUN npm run build && npm prune --omit=dev --ignore-scripts \
-  # The launcher takes the Node on PATH where the checkout's own is not there: only the program of it, without headers and npm.
-  && install -D "$(readlink -f node_modules/.bin/node)" /out/node \
-  && rm -rf node_modules/.bin/node node_modules/node-linux-* node_modules/node-darwin-* node_modules/@holdfast \
+# With the Node that the project pins: of it only the program goes on, without headers, where the launcher looks for one.
+RUN install -D node_modules/node-linux-*/bin/node /out/node && /out/node scripts/build.mjs \
+  && npm prune --omit=dev --ignore-scripts && rm -rf node_modules/node-linux-* node_modules/@holdfast \
   && mkdir -p /out/holdfast && cp -a package.json recover.mjs LICENSE bin dist schemas node_modules /out/holdfast/
 
 FROM ${BASE_IMAGE} AS base
@@ -35,7 +36,7 @@ LABEL org.opencontainers.image.title="Holdfast" \
   org.opencontainers.image.version="${VERSION}" \
   org.opencontainers.image.revision="${REVISION}"
 # tini is process 1: it passes signals on, and waits for what hooks and dump programs leave behind.
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates tini && rm -rf /var/lib/apt/lists/* \
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libatomic1 tini && rm -rf /var/lib/apt/lists/* \
   && groupadd --gid 10001 holdfast \
   && useradd --uid 10001 --gid 10001 --home-dir /var/lib/holdfast --shell /usr/sbin/nologin --no-create-home holdfast \
   && install -d -o holdfast -g holdfast -m 0700 /var/lib/holdfast /var/cache/holdfast && install -d -m 0755 /etc/holdfast

@@ -29,6 +29,7 @@ export type {
   JobMode,
   ListenConfig,
   Place,
+  ProbesConfig,
   RetentionConfig,
   FilesSourceConfig,
   SourceConfig,
@@ -115,4 +116,7 @@ export { liveDaemon } from "./daemon/claim.ts";
 export type { AttachedHooks, Cancelled, DaemonControl, DaemonInfo, DaemonStatus } from "./daemon/daemon-control.ts";
 export { Feed } from "./daemon/feed.ts";
 export type { EventFeed, FeedItem, FeedReader } from "./daemon/feed.ts";
+export type { HealthComponent, HealthReport, HealthStatus } from "./daemon/health.ts";
+export type { DaemonMonitor } from "./daemon/monitor.ts";
+export type { MetricsPage } from "./telemetry/metrics.ts";
 export type { ReloadOutcome } from "./daemon/reloader.ts";

@@ -105,6 +105,7 @@ process.exitCode = await runCli({
   onStop: (listener) => (onStop = listener),
   onReload: (listener) => (onReload = listener),
   // Imported by a daemon alone: a server takes longer to load than most commands to run.
+  serveProbes: async (control, probes) => (await import("./api/probes.ts")).serveProbes(control.monitor, probes),
   serve: async (control, stateDir) => (await import("./api/server.ts")).serveControl(control, stateDir),
 });
 setTimeout(() => process.exit(), LINGER_MS).unref();

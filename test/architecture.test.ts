@@ -62,6 +62,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@fastify/helmet": ["api"],
   "@fastify/rate-limit": ["api"],
   "@fastify/swagger": ["api"],
+  "prom-client": ["telemetry"],
 };
 
 /** Floors without input, output or time of their own. */

@@ -16,6 +16,7 @@ import { problemOf, PROBLEM_TYPE, type ProblemDetails } from "./problem.ts";
 import { configRoutes } from "./routes/config.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { jobRoutes } from "./routes/jobs.ts";
+import { healthRoutes, metricsRoute } from "./routes/monitoring.ts";
 import { operationRoutes } from "./routes/operations.ts";
 import { runRoutes } from "./routes/runs.ts";
 import { statusRoutes } from "./routes/status.ts";
@@ -126,9 +127,11 @@ export function buildApi(control: DaemonControl, { network, onRoute, limits }: A
     await attachments.delivered(DELIVERY_MS);
   });
   describeApi(app, control.info().version);
+  app.register(async (scope) => metricsRoute(scope, control));
   app.register(
     async (scope) => {
       statusRoutes(scope, control);
+      healthRoutes(scope, control);
       runRoutes(scope, control);
       jobRoutes(scope, control, attachments);
       configRoutes(scope, control);

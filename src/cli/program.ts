@@ -132,6 +132,13 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
     .description("each job's last result and next run, objectives, targets, what runs, waits and is held")
     .action(query(async (context) => (await import("./commands/status.ts")).status(context)));
   program
+    .command("health")
+    .description("what is not well of the daemon and of what it protects, and what to do; exits with 1 when it is critical")
+    .option("--ready", "only whether the daemon can work, however backups fare: for health checks of containers")
+    .action(
+      query(async (context, options: { ready?: boolean }) => (await import("./commands/health.ts")).health(context, options)),
+    );
+  program
     .command("run")
     .argument("<JOB>", "job to run")
     .description("ask the daemon to run a job now, ahead of all that waits; without it: backup JOB")

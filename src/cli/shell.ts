@@ -1,4 +1,4 @@
-import type { DaemonControl } from "../index.ts";
+import type { DaemonControl, ProbesConfig } from "../index.ts";
 
 /** What the command line has of its process. `main.ts` makes the real one; tests make their own. */
 export interface Shell {
@@ -23,6 +23,8 @@ export interface Shell {
   onStop: (listener: (again: boolean) => boolean) => void;
   /** Serves a daemon on the control socket of its state folder; the command line itself knows no server. */
   readonly serve?: (control: DaemonControl, stateDir: string) => Promise<AsyncDisposable>;
+  /** Answers a daemon's probes where its configuration says. */
+  readonly serveProbes?: (control: DaemonControl, probes: ProbesConfig) => Promise<AsyncDisposable>;
   /** Called at each SIGHUP, which then stops nothing. */
   onReload: (listener: () => void) => void;
 }

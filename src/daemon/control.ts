@@ -16,6 +16,7 @@ import type { Log } from "../telemetry/log.ts";
 import type { Access } from "./access.ts";
 import type { AttachedHooks, Cancelled, DaemonControl, DaemonInfo, DaemonStatus } from "./daemon-control.ts";
 import type { Feed } from "./feed.ts";
+import { Monitor, type DaemonMonitor, type MonitorOptions } from "./monitor.ts";
 import type { Reloader, ReloadOutcome } from "./reloader.ts";
 import type { Sessions } from "./sessions.ts";
 
@@ -36,6 +37,7 @@ export interface ControlOptions {
   readonly feed: Feed;
   /** The configuration in force. */
   readonly current: () => Config;
+  readonly loaded: MonitorOptions["current"];
   /** Has desired and observed compared soon. */
   readonly reconcile: () => void;
 }
@@ -53,6 +55,7 @@ interface Follower {
 }
 
 export class Control implements DaemonControl {
+  readonly monitor: DaemonMonitor;
   readonly #options: ControlOptions;
   readonly #startedMs: number;
   #scheduler: Scheduler | undefined;
@@ -75,6 +78,13 @@ export class Control implements DaemonControl {
     this.access = options.access;
     this.feed = options.feed;
     this.#startedMs = options.clock.now();
+    this.monitor = new Monitor({
+      clock: options.clock,
+      state: options.state,
+      current: options.loaded,
+      status: () => this.status(),
+      scheduler: () => this.#scheduler,
+    });
     this.#ready.promise.catch(() => undefined);
   }
 

@@ -12,6 +12,7 @@ import type { Due } from "../scheduler/due.ts";
 import type { LogQuery, LogRecord, RunQuery, RunRecord } from "../state/state.ts";
 import type { ApiAccess, ApiStatus } from "./access.ts";
 import type { EventFeed } from "./feed.ts";
+import type { DaemonMonitor } from "./monitor.ts";
 import type { ReloadOutcome } from "./reloader.ts";
 
 export interface DaemonInfo {
@@ -48,6 +49,7 @@ export interface AttachedHooks extends OperationHooks {
 export interface DaemonControl {
   readonly access: ApiAccess;
   readonly feed: EventFeed;
+  readonly monitor: DaemonMonitor;
   info(): DaemonInfo;
   status(): DaemonStatus;
   runs(query: RunQuery): RunRecord[];

@@ -7,6 +7,7 @@ import { runPrune } from "../engine/prune/prune.ts";
 import { Session } from "../engine/session.ts";
 import { runVerify } from "../engine/verify/verify.ts";
 import { formatSlot } from "../plan/zone.ts";
+import type { ProbesConfig } from "../config/config.ts";
 import type { StartedDue } from "../scheduler/due.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import { Machine } from "../state/machine.ts";
@@ -20,6 +21,7 @@ import { claimDaemon } from "./claim.ts";
 import { Control } from "./control.ts";
 import type { DaemonControl } from "./daemon-control.ts";
 import { Feed } from "./feed.ts";
+import { Probes } from "./probes.ts";
 import { Reloader, type DaemonConfig, type DaemonReading } from "./reloader.ts";
 import { Reconciler } from "./reconciler.ts";
 import { ServiceManager } from "./service-manager.ts";
@@ -41,6 +43,8 @@ export interface DaemonOptions extends DaemonConfig {
   readonly listener?: RunListener;
   /** Lets others ask the daemon for something, until what it returns is disposed of. A rejection is logged; the daemon goes on. */
   readonly serve?: (control: DaemonControl, stateDir: string) => Promise<AsyncDisposable>;
+  /** Answers probes where the configuration says; `daemon/probes.ts` keeps it. */
+  readonly serveProbes?: (control: DaemonControl, probes: ProbesConfig) => Promise<AsyncDisposable>;
   /** Fires when the daemon shall stop; a second abort reason is not needed: `stopNow` shortens the grace. */
   readonly signal: AbortSignal;
   readonly stopNow?: AbortSignal;
@@ -77,6 +81,14 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       },
     });
   let current: DaemonConfig = options;
+  let loaded = { commit: undefined as string | undefined, loadedMs: 0 };
+  const takeOver = (next: DaemonConfig): void => {
+    current = next;
+    const taken = { commit: undefined as string | undefined, loadedMs: clock.now() };
+    loaded = taken;
+    void Promise.resolve(next.surroundings.gitCommit).then((commit) => (taken.commit = commit));
+  };
+  takeOver(options);
   const manager = stack.use(new ServiceManager({ env: options.surroundings.env, clock }));
   const sessions = stack.use(new Sessions(clock, () => sessionFor(current)));
   const skip = ({ kind, subject, reason, timeMs, status = "skipped" }: Skip): RunStatus => {
@@ -100,6 +112,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     access,
     feed,
     current: () => current.config,
+    loaded: () => ({ config: current.config, ...loaded }),
     reconcile: () => reconciler.hurry(),
   });
   const scheduler = new Scheduler({
@@ -153,8 +166,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       current: () => current.config,
       record: (event) => notifier.record(event),
       onReload: (next) => {
-        current = next;
+        takeOver(next);
         sessions.forget();
+        void probes?.listen(next.config.probes);
         // What is no longer declared stops at once; what is new waits for its plan.
         if (scheduler.isStarted) scheduler.reconcile(next.config, { actions: [] });
         reconciler.hurry();
@@ -166,6 +180,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       },
     }),
   );
+  const { serveProbes } = options;
+  const probes = serveProbes && stack.use(new Probes({ clock, log, serve: (wanted) => serveProbes(control, wanted) }));
   options.onReload?.(() => void reloader.reload("asked for"));
   control.attach(scheduler, reloader);
   try {
@@ -175,6 +191,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     const { message, hint } = asHoldfastError(error);
     log.error(`nobody can talk to this daemon: ${message}`, { hint });
   }
+  await probes?.listen(current.config.probes);
   manager.ready();
   try {
     while (!signal.aborted) {

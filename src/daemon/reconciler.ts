@@ -5,11 +5,12 @@ import { performAction, planNow, recordAcceptance, type ActionOutcome } from "..
 import { settleOwedHooks } from "../engine/hooks/owed.ts";
 import { forgetOldRuns } from "../engine/runs.ts";
 import type { Session } from "../engine/session.ts";
-import { changesOf, type Condition, type KnownCondition } from "../plan/conditions.ts";
+import { changesOf, type Condition } from "../plan/conditions.ts";
 import { conditionEventId, makeEvent } from "../plan/events.ts";
 import type { PlanNote } from "../plan/plan.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { Log } from "../telemetry/log.ts";
+import { CONDITIONS_NOTE, knownConditions } from "./known-conditions.ts";
 
 /** How often desired and observed are compared although nothing happened. */
 const RECONCILE_MS = 10 * 60_000;
@@ -17,7 +18,6 @@ const RECONCILE_MS = 10 * 60_000;
 const BETWEEN_MS = 30_000;
 /** Beyond the moment in which a promise breaks. */
 const SURELY_MS = 1000;
-const NOTE = "conditions";
 
 export interface ReconcilerOptions {
   readonly clock: Clock;
@@ -136,7 +136,7 @@ export class Reconciler {
     const nowMs = clock.now();
     this.#untilMs = Math.min(...conditions.map(({ untilMs }) => untilMs ?? Number.POSITIVE_INFINITY));
     try {
-      const known = (state.note(NOTE)?.value ?? {}) as Readonly<Record<string, KnownCondition>>;
+      const known = knownConditions(state);
       const { changes, now } = changesOf(conditions, known, nowMs);
       for (const { condition, event } of changes) {
         const { key, holds, summary, jobs, targets } = condition;
@@ -147,7 +147,7 @@ export class Reconciler {
             makeEvent(config, conditionEventId(event, key, sinceMs), { type: event, timeMs: nowMs, summary, jobs, targets }),
           );
       }
-      if (!isDeepStrictEqual(known, now)) state.setNote(NOTE, now, nowMs);
+      if (!isDeepStrictEqual(known, now)) state.setNote(CONDITIONS_NOTE, now, nowMs);
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
       log.warn(`what holds and what does not cannot be kept: ${error.message}`);

@@ -6,6 +6,9 @@ export interface Usage {
   /** Bytes the store takes; counted only where the configuration bounds them. */
   readonly storedBytes: number | undefined;
   readonly freeBytes: number | undefined;
+  /** What the store takes of `maxSize` where there is one; or else what is taken of the medium, by whomever, and its size. */
+  readonly usedBytes: number | undefined;
+  readonly capacityBytes: number | undefined;
   /** Of `maxSize` where there is one, or else of the medium. 0 where nobody can tell. */
   readonly share: number;
 }
@@ -17,5 +20,11 @@ export async function usageOf(target: TargetConfig, store: Store, signal?: Abort
   const storedBytes = maxSizeBytes === undefined ? undefined : (await store.capacity(signal)).storedBytes;
   const ofMedium = freeBytes !== undefined && totalBytes !== undefined && totalBytes > 0 ? 1 - freeBytes / totalBytes : 0;
   const share = maxSizeBytes !== undefined && storedBytes !== undefined ? storedBytes / maxSizeBytes : ofMedium;
-  return { storedBytes, freeBytes, share };
+  const bounded = maxSizeBytes !== undefined && storedBytes !== undefined;
+  const usedBytes = bounded
+    ? storedBytes
+    : freeBytes === undefined || totalBytes === undefined
+      ? undefined
+      : totalBytes - freeBytes;
+  return { storedBytes, freeBytes, usedBytes, capacityBytes: bounded ? maxSizeBytes : totalBytes, share };
 }

@@ -70,14 +70,11 @@ async function observeTarget(session: Session, name: string, signal: AbortSignal
     };
   }
   try {
-    const [snapshots, notes, usedShare] = await Promise.all([
+    const [snapshots, notes, usage] = await Promise.all([
       store.snapshots({ signal }),
       store.observations(signal),
       // What it holds can be planned with, however full it is.
-      usageOf(session.target(name), store, signal).then(
-        ({ share }) => share,
-        () => undefined,
-      ),
+      usageOf(session.target(name), store, signal).catch(() => undefined),
     ]);
     return {
       name,
@@ -89,7 +86,9 @@ async function observeTarget(session: Session, name: string, signal: AbortSignal
       lastPruneMs: notes.lastPruneMs,
       policies: new Map([...notes.policies].map(([job, { timeMs, policy }]) => [job, { timeMs, rules: rulesOf(policy) }])),
       clockSkewMs: notes.clockSkewMs,
-      usedShare,
+      usedShare: usage?.share,
+      usedBytes: usage?.usedBytes,
+      capacityBytes: usage?.capacityBytes,
     };
   } catch (error) {
     signal?.throwIfAborted();

@@ -44,6 +44,11 @@ export interface TargetReport {
   readonly status: "ok" | "empty" | "changed" | "unreadable" | "unreachable" | "unknown";
   readonly error: string | undefined;
   readonly snapshots: number | undefined;
+  /** As they were found last; undefined where nobody can tell. */
+  readonly usedBytes?: number | undefined;
+  readonly capacityBytes?: number | undefined;
+  /** The newest verification of each job that the target notes. */
+  readonly verified?: readonly { readonly job: string; readonly timeMs: number; readonly ok: boolean }[] | undefined;
 }
 
 export interface RunningReport {
@@ -90,6 +95,9 @@ export function noteObserved(session: Session, observed: Observed, objectives: r
           : target.repository,
     error: target.error,
     snapshots: isReadable(target) ? target.snapshots.length : undefined,
+    usedBytes: target.usedBytes,
+    capacityBytes: target.capacityBytes,
+    verified: [...target.verifications].map(([job, { timeMs, ok }]) => ({ job, timeMs, ok })),
   }));
   const newest = Object.fromEntries([...config.jobs.values()].map((job) => [job.name, newestOf(config, job, observed)]));
   const noted: Noted = { targets, objectives, newest };

@@ -59,6 +59,9 @@ export interface ObservedTarget {
   readonly clockSkewMs: number | undefined;
   /** How full it is, of its `maxSize` or its medium [0–1]; undefined where nobody can tell. */
   readonly usedShare: number | undefined;
+  /** The same in bytes; for people only. */
+  readonly usedBytes?: number | undefined;
+  readonly capacityBytes?: number | undefined;
 }
 
 /** A run that the state store remembers. Refines what is due; decides nothing alone. */

@@ -86,6 +86,7 @@ export class Scheduler implements AsyncDisposable {
   #wake = new AbortController();
   #loop: Promise<void> | undefined;
   #stopping = false;
+  #turnedAt: number | undefined;
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
@@ -216,6 +217,11 @@ export class Scheduler implements AsyncDisposable {
     return this.#config !== undefined;
   }
 
+  /** When the loop turned last, on the monotonic clock: at most 30 s ago while it lives. Undefined before it starts and once it stops. */
+  get turnedAt(): number | undefined {
+    return this.#stopping ? undefined : this.#turnedAt;
+  }
+
   /** What runs, and what waits for a place, a window or its jitter. */
   status(): { readonly running: readonly Due[]; readonly waiting: readonly Due[]; readonly paused: readonly string[] } {
     const waiting = [...this.#queue.values(), ...this.#delayed.values()].map(({ due }) => due);
@@ -259,6 +265,7 @@ export class Scheduler implements AsyncDisposable {
     const { clock } = this.#options;
     while (!this.#stopping) {
       this.#wake = new AbortController();
+      this.#turnedAt = clock.monotonic();
       this.#tick();
       try {
         await clock.sleep(this.#untilNext(), this.#wake.signal);

@@ -60,6 +60,14 @@ export interface EventRecord {
   readonly payload: string;
 }
 
+export interface OutboxDepth {
+  readonly pending: number;
+  /** Undefined when nothing is pending. */
+  readonly pendingSinceMs: number | undefined;
+  readonly dead: number;
+  readonly lastDeadMs: number | undefined;
+}
+
 export interface ClaimOptions {
   readonly nowMs: number;
   /** How long nobody else may take it. */
@@ -284,6 +292,22 @@ export class Outbox {
       endedMs: row["ended_ms"] === null ? undefined : Number(row["ended_ms"]),
       error: row["error"] === null ? undefined : String(row["error"]),
     }));
+  }
+
+  /** How much waits and how much was given up, with the time since when the oldest waits, and when something was given up last. */
+  depth(): OutboxDepth {
+    const rows = this.#all(
+      "SELECT state, count(*) AS deliveries, min(since_ms) AS since_ms, max(ended_ms) AS ended_ms FROM deliveries WHERE state IN ('pending', 'dead') GROUP BY state",
+    );
+    const of = (state: DeliveryState): Row | undefined => rows.find((row) => row["state"] === state);
+    const time = (value: SQLOutputValue | undefined): number | undefined =>
+      value === undefined || value === null ? undefined : Number(value);
+    return {
+      pending: Number(of("pending")?.["deliveries"] ?? 0),
+      pendingSinceMs: time(of("pending")?.["since_ms"]),
+      dead: Number(of("dead")?.["deliveries"] ?? 0),
+      lastDeadMs: time(of("dead")?.["ended_ms"]),
+    };
   }
 
   /** Makes what has ended pending again, from the beginning, under the same id: of one event, or all that is dead. Returns how many. */

@@ -1,5 +1,12 @@
 import type { DatabaseSync } from "node:sqlite";
 
+/** What a run counts for: its subject, or of a restore, `1a2b3c4d (docs / documents)`, the job in it. */
+function countedAs(row: string): string {
+  const [from, to] = [`instr(${row}.subject, '(') + 1`, `instr(${row}.subject, ' / ')`];
+  return `CASE WHEN ${row}.kind = 'restore' AND ${from} > 1 AND ${to} > ${from}
+    THEN substr(${row}.subject, ${from}, ${to} - (${from})) ELSE ${row}.subject END`;
+}
+
 /** Each migration once, in order; the number of those applied is the schema version. Never edit one that was released. */
 const MIGRATIONS: readonly string[] = [
   `
@@ -106,6 +113,27 @@ const MIGRATIONS: readonly string[] = [
     time_ms INTEGER NOT NULL,
     value TEXT NOT NULL
   ) STRICT;
+  `,
+  // How many runs ever ended how. Counted with the end itself, by whichever process; forgetting old runs takes none away.
+  `
+  CREATE TABLE run_counts (
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    status TEXT NOT NULL,
+    runs INTEGER NOT NULL,
+    PRIMARY KEY (kind, subject, status)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO run_counts
+    SELECT kind, ${countedAs("runs")} AS counted, status, count(*) FROM runs
+    WHERE ended_ms IS NOT NULL AND status IS NOT NULL GROUP BY kind, counted, status;
+  CREATE TRIGGER run_ended_at_once AFTER INSERT ON runs WHEN NEW.ended_ms IS NOT NULL BEGIN
+    INSERT INTO run_counts VALUES (NEW.kind, ${countedAs("NEW")}, NEW.status, 1)
+      ON CONFLICT (kind, subject, status) DO UPDATE SET runs = runs + 1;
+  END;
+  CREATE TRIGGER run_ended AFTER UPDATE OF ended_ms ON runs WHEN OLD.ended_ms IS NULL AND NEW.ended_ms IS NOT NULL BEGIN
+    INSERT INTO run_counts VALUES (NEW.kind, ${countedAs("NEW")}, NEW.status, 1)
+      ON CONFLICT (kind, subject, status) DO UPDATE SET runs = runs + 1;
+  END;
   `,
 ];
 

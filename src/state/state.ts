@@ -16,6 +16,7 @@ import type { JobMode } from "../config/config.ts";
 import type { AcceptedTarget } from "../plan/observed.ts";
 import { Outbox } from "./outbox.ts";
 import { OwedHooks } from "./owed-hooks.ts";
+import { RunFigures } from "./run-figures.ts";
 import { isRegardedAsDead, processIdentity } from "./process-identity.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
 import { migrate, schemaVersion, SCHEMA_VERSION } from "./schema.ts";
@@ -225,6 +226,8 @@ export class State implements Disposable {
   readonly owedHooks: OwedHooks;
   /** Who is to be told of what. */
   readonly outbox: Outbox;
+  /** What can be counted of runs. */
+  readonly runFigures: RunFigures;
   readonly #database: DatabaseSync;
 
   /** Use `openState`. */
@@ -233,6 +236,7 @@ export class State implements Disposable {
     this.directory = directory;
     this.owedHooks = new OwedHooks(database, (work) => this.#guard(work));
     this.outbox = new Outbox(database, (work) => this.#guard(work));
+    this.runFigures = new RunFigures(database, (work) => this.#guard(work));
   }
 
   /** Records that this process began a run, and with it, all or nothing, the events that say so. */

@@ -135,6 +135,12 @@ export function fakeControl(): FakeControl {
       log: { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") },
       report: (status) => void reports.push(status),
     },
+    monitor: {
+      isAlive: () => true,
+      unready: () => undefined,
+      health: () => ({ timeMs: 0, status: "ok", components: [] }),
+      metrics: async () => ({ contentType: "text/plain; version=0.0.4; charset=utf-8", text: "up_to_you 1\n" }),
+    },
     work: async () => ({ done: true }),
     info: () => info,
     status: () => status,

@@ -266,11 +266,16 @@ describe("a resolved configuration", () => {
   test("must name its host in a container, whose own name changes", () => {
     const told = (text: string, env: Readonly<Record<string, string>>): string[] => loadText(text, { env }).problems.map(brief);
     const missing = "holdfast.yaml:1:1 missing_key : `host` is required in a container, whose own name changes [add host: web1]";
-    for (const env of [{ container: "oci" }, { container: "podman" }, { KUBERNETES_SERVICE_HOST: "10.0.0.1" }]) {
+    const containers: Record<string, string>[] = [
+      { container: "oci" },
+      { container: "podman" },
+      { KUBERNETES_SERVICE_HOST: "10.0.0.1" },
+    ];
+    for (const env of containers) {
       expect(told("version: 1", env)).toEqual([missing]);
       expect(told("version: 1\nhost: web1", env)).toEqual([]);
     }
-    for (const env of [{}, { container: "" }, { container: "lxc" }]) expect(told("version: 1", env as {})).toEqual([]);
+    for (const container of ["", "lxc"]) expect(told("version: 1", { container })).toEqual([]);
   });
 
   test("cannot be changed, and prints as JSON", () => {

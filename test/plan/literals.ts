@@ -138,6 +138,7 @@ export function config(jobs: readonly JobConfig[], changes: Partial<Config> = {}
     guards: { clockMs: 300_000, shrink: undefined, changed: undefined },
     webhooks: new Map(),
     email: undefined,
+    probes: undefined,
     approve: undefined,
     ...changes,
   };

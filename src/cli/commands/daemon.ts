@@ -68,6 +68,7 @@ export async function daemon(context: Context): Promise<number> {
     },
     onReload: (listener) => context.shell.onReload(listener),
     ...(context.shell.serve && { serve: context.shell.serve }),
+    ...(context.shell.serveProbes && { serveProbes: context.shell.serveProbes }),
     signal: context.signal,
     stopNow: stopNow.signal,
   });
