@@ -16,7 +16,8 @@ WORKDIR /opt/holdfast
 # What is installed follows from these alone: a change of the source installs nothing anew.
 COPY package.json package-lock.json .npmrc ./
 COPY tools ./tools
-RUN npm ci --ignore-scripts
+# Everything runs on the Node that the project pins. With --force npm asks not whether its own, which may be older, would do.
+RUN npm ci --ignore-scripts --force
 COPY tsconfig.json tsconfig.build.json recover.mjs LICENSE ./
 COPY bin ./bin
 COPY schemas ./schemas
@@ -24,7 +25,7 @@ COPY scripts ./scripts
 COPY src ./src
 # With the Node that the project pins: of it only the program goes on, without headers, where the launcher looks for one.
 RUN install -D node_modules/node-linux-*/bin/node /out/node && /out/node scripts/build.mjs \
-  && npm prune --omit=dev --ignore-scripts && rm -rf node_modules/node-linux-* node_modules/@holdfast \
+  && npm prune --omit=dev --ignore-scripts --force && rm -rf node_modules/node-linux-* node_modules/@holdfast \
   && mkdir -p /out/holdfast && cp -a package.json recover.mjs LICENSE bin dist schemas node_modules /out/holdfast/
 
 FROM ${BASE_IMAGE} AS base

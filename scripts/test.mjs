@@ -17,6 +17,7 @@ const TOOLS = {
   unshare: "util-linux",
   tar: "tar",
   btrfs: "btrfs-progs",
+  promtool: "prometheus",
 };
 
 function installTools() {

@@ -293,7 +293,7 @@ function ofOutbox({ outbox, status: { timeMs } }: HealthFacts): HealthComponent 
   const recommendation = "`holdfast notifications --failed` lists what was given up and why; `--test RECEIVER` tests a receiver.";
   if (lastDeadMs !== undefined && timeMs - lastDeadMs < NEWS_MS)
     return {
-      ...fine("outbox", `${count(dead, "message")} could not be delivered and were given up`),
+      ...fine("outbox", `${count(dead, "message")} could not be delivered: given up`),
       status: "warning",
       sinceMs: lastDeadMs,
       recommendation,
