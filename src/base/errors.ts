@@ -8,6 +8,9 @@ export const ERROR_CODES = {
   config_not_found: 2,
   config_unreadable: 2,
   config_invalid: 2,
+  config_write_refused: 2,
+  config_changed: 2,
+  config_match_missing: 2,
   secret_unavailable: 2,
   name_unknown: 2,
   selector_ambiguous: 2,
@@ -62,6 +65,7 @@ export const ERROR_CODES = {
   // state and daemon
   state_unusable: 1,
   state_busy: 11,
+  audit_broken: 1,
   daemon_missing: 1,
   daemon_unreachable: 1,
   daemon_differs: 2,

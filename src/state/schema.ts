@@ -135,6 +135,33 @@ const MIGRATIONS: readonly string[] = [
       ON CONFLICT (kind, subject, status) DO UPDATE SET runs = runs + 1;
   END;
   `,
+  // The triggers keep the program's own mistakes away; who opens the file may drop them, and the hashes show what was done.
+  `
+  CREATE TABLE audit (
+    sequence INTEGER PRIMARY KEY,
+    time_ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    code TEXT,
+    detail TEXT NOT NULL,
+    previous TEXT NOT NULL,
+    hash TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX audit_by_time ON audit (time_ms);
+  CREATE TABLE audit_head (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    sequence INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    trimmed INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO audit_head (one, sequence, hash, trimmed) VALUES (1, 0, '${"0".repeat(64)}', 0);
+  CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+  CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit WHEN OLD.sequence > (SELECT trimmed FROM audit_head)
+  BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+  `,
 ];
 
 /** The version this program writes. */

@@ -14,6 +14,7 @@ import type { RepositoryId, RunId } from "../base/ids.ts";
 import type { StoredEvent } from "../plan/events.ts";
 import type { JobMode } from "../config/config.ts";
 import type { AcceptedTarget } from "../plan/observed.ts";
+import { Audit } from "./audit.ts";
 import { Outbox } from "./outbox.ts";
 import { OwedHooks } from "./owed-hooks.ts";
 import { RunFigures } from "./run-figures.ts";
@@ -228,6 +229,8 @@ export class State implements Disposable {
   readonly outbox: Outbox;
   /** What can be counted of runs. */
   readonly runFigures: RunFigures;
+  /** Who changed what. */
+  readonly audit: Audit;
   readonly #database: DatabaseSync;
 
   /** Use `openState`. */
@@ -237,6 +240,7 @@ export class State implements Disposable {
     this.owedHooks = new OwedHooks(database, (work) => this.#guard(work));
     this.outbox = new Outbox(database, (work) => this.#guard(work));
     this.runFigures = new RunFigures(database, (work) => this.#guard(work));
+    this.audit = new Audit(database, (work) => this.#guard(work));
   }
 
   /** Records that this process began a run, and with it, all or nothing, the events that say so. */

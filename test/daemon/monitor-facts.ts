@@ -43,6 +43,7 @@ export function facts(changes: Partial<DaemonStatus> = {}, jobs?: readonly JobCo
       config: "/c.yaml",
       digest: "",
       reload: undefined,
+      api: undefined,
     },
     ...changes,
   };
