@@ -122,6 +122,12 @@ function maskedLine(file: SourceFile, start: number, end: number): string {
   return line;
 }
 
+/** The whole text of a file, with what may be a plain secret as `*`. */
+export function maskedText(path: string, text: string): string {
+  const file = parseSourceFile(path, text, new ProblemList(false));
+  return maskedLine(file, 0, text.length);
+}
+
 /** Parses YAML 1.2 and reports what is refused: syntax, limits, tags, documents, duplicate and strange keys. */
 export function parseSourceFile(path: string, text: string, problems: ProblemList): SourceFile {
   const lines = new LineCounter();
