@@ -4,11 +4,17 @@ import type { ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyReply } from "fastify";
 import { asHoldfastError, HoldfastError, randomHex, systemRandom, type AttachedHooks } from "../index.ts";
+import type { RequestAudit } from "./audit.ts";
 import { LineStream } from "./ndjson.ts";
 
 export class Attachments {
   readonly #open = new Map<string, AbortController>();
   readonly #answers = new Set<ServerResponse>();
+  readonly #audit: RequestAudit;
+
+  constructor(audit: RequestAudit) {
+    this.#audit = audit;
+  }
 
   /**
    * Answers with the lines of `act` and its result. A client that goes away gives it up: what that means is the affair of
@@ -28,6 +34,7 @@ export class Attachments {
     reply.raw.on("error", gone);
     this.#open.set(id, abort);
     lines.line({ type: "attached", operation: id });
+    this.#audit.begun(reply.request);
     try {
       const result = await act({
         onEvent: (event) => lines.event(event),
@@ -36,8 +43,10 @@ export class Attachments {
         onPart: (part) => lines.line({ type: "part", part: plain(part) }),
         signal: abort.signal,
       });
+      this.#audit.ended(reply.request, { result });
       lines.result(plain(result));
     } catch (thrown) {
+      this.#audit.ended(reply.request, { thrown });
       lines.problem(asHoldfastError(thrown));
     } finally {
       this.#open.delete(id);

@@ -6,6 +6,7 @@ import { fastify, type FastifyError, type FastifyInstance, type FastifyReply, ty
 import type { Socket } from "node:net";
 import { asHoldfastError, HoldfastError, type DaemonControl } from "../index.ts";
 import { Attachments } from "./attach.ts";
+import { RequestAudit } from "./audit.ts";
 import { OWNER } from "./caller.ts";
 import { EventStreams } from "./event-streams.ts";
 import { Idempotency } from "./idempotency.ts";
@@ -13,6 +14,8 @@ import { Listener } from "./listener.ts";
 import { guard, type NetworkOptions } from "./network.ts";
 import { describeApi } from "./openapi.ts";
 import { problemOf, PROBLEM_TYPE, type ProblemDetails } from "./problem.ts";
+import { auditRoutes } from "./routes/audit.ts";
+import { configWritingRoutes } from "./routes/config-writing.ts";
 import { configRoutes } from "./routes/config.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { jobRoutes } from "./routes/jobs.ts";
@@ -91,7 +94,8 @@ export function buildApi(control: DaemonControl, { network, onRoute, limits }: A
       customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false, allErrors: false, allowUnionTypes: true },
     },
   }) as unknown as FastifyInstance;
-  const attachments = new Attachments();
+  const audit = new RequestAudit(control.audit, PREFIX);
+  const attachments = new Attachments(audit);
   const streams = new EventStreams(control.feed);
   app.server.maxConnections = MAX_CONNECTIONS;
   app.removeContentTypeParser("text/plain");
@@ -103,6 +107,7 @@ export function buildApi(control: DaemonControl, { network, onRoute, limits }: A
     if (route.config?.role === undefined) throw new Error(`The route ${String(route.method)} ${route.url} says no role`);
     onRoute?.(route);
   });
+  audit.register(app);
   if (network === undefined)
     app.addHook("onRequest", async (request) => {
       request.caller = OWNER;
@@ -137,6 +142,8 @@ export function buildApi(control: DaemonControl, { network, onRoute, limits }: A
       configRoutes(scope, control);
       operationRoutes(scope, control, attachments);
       eventRoutes(scope, streams);
+      auditRoutes(scope, control);
+      configWritingRoutes(scope, control);
     },
     { prefix: PREFIX },
   );

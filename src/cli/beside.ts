@@ -1,5 +1,5 @@
 /** Where an operation is done: in the daemon that serves this configuration, or here. */
-import { HoldfastError, operationsAt, ownWorkplace, type OperationHooks, type Operations } from "../index.ts";
+import { auditedOperations, HoldfastError, operationsAt, ownWorkplace, type OperationHooks, type Operations } from "../index.ts";
 import type { Context, Opened } from "./context.ts";
 import { daemonFor, operationsIn } from "./daemon-client.ts";
 import type { Reporter } from "./reporter.ts";
@@ -29,7 +29,7 @@ export async function operationsFor(
 }
 
 export function operationsHere({ holdfast }: Opened): Operations {
-  return operationsAt(ownWorkplace(holdfast.session));
+  return auditedOperations(operationsAt(ownWorkplace(holdfast.session)), holdfast.session);
 }
 
 export function hooksFor(

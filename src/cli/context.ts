@@ -20,6 +20,7 @@ import {
   type State,
   type Surroundings,
 } from "../index.ts";
+import { commandActor } from "./actor.ts";
 import { errorJson, safe } from "./format.ts";
 import type { Shell } from "./shell.ts";
 
@@ -238,6 +239,7 @@ export class Context {
       toolVersion: this.shell.version,
       configText: loaded.texts.map(({ text }) => text).join(""),
       env: this.shell.env,
+      actor: commandActor(),
       credentialsDirectory: this.shell.env["CREDENTIALS_DIRECTORY"],
       onWarning: (text) => {
         if (!warned.has(text)) void this.warn(text);

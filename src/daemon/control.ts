@@ -17,6 +17,8 @@ import type { Access } from "./access.ts";
 import type { AttachedHooks, Cancelled, DaemonControl, DaemonInfo, DaemonStatus } from "./daemon-control.ts";
 import type { Feed } from "./feed.ts";
 import { Monitor, type DaemonMonitor, type MonitorOptions } from "./monitor.ts";
+import type { AuditLog } from "./audit-log.ts";
+import type { ConfigWriting } from "./config-writing.ts";
 import type { Reloader, ReloadOutcome } from "./reloader.ts";
 import type { Sessions } from "./sessions.ts";
 
@@ -40,6 +42,8 @@ export interface ControlOptions {
   readonly loaded: MonitorOptions["current"];
   /** Has desired and observed compared soon. */
   readonly reconcile: () => void;
+  readonly audit: AuditLog;
+  readonly configWriting: ConfigWriting;
 }
 
 interface ActiveRun {
@@ -56,6 +60,8 @@ interface Follower {
 
 export class Control implements DaemonControl {
   readonly monitor: DaemonMonitor;
+  readonly audit: AuditLog;
+  readonly configWriting: ConfigWriting;
   readonly #options: ControlOptions;
   readonly #startedMs: number;
   #scheduler: Scheduler | undefined;
@@ -77,6 +83,7 @@ export class Control implements DaemonControl {
     this.#options = options;
     this.access = options.access;
     this.feed = options.feed;
+    ({ audit: this.audit, configWriting: this.configWriting } = options);
     this.#startedMs = options.clock.now();
     this.monitor = new Monitor({
       clock: options.clock,

@@ -13,6 +13,8 @@ import type { LogQuery, LogRecord, RunQuery, RunRecord } from "../state/state.ts
 import type { ApiAccess, ApiStatus } from "./access.ts";
 import type { EventFeed } from "./feed.ts";
 import type { DaemonMonitor } from "./monitor.ts";
+import type { AuditLog } from "./audit-log.ts";
+import type { ConfigWriting } from "./config-writing.ts";
 import type { ReloadOutcome } from "./reloader.ts";
 
 export interface DaemonInfo {
@@ -66,6 +68,10 @@ export interface DaemonControl {
   /** Ends a run, or all that runs and waits for a job; neither comes back before the next slot. */
   cancel(runOrJob: string): Cancelled;
   reload(): Promise<ReloadOutcome>;
+  /** Who changed what. */
+  readonly audit: AuditLog;
+  /** The files of the configuration, read and changed. */
+  readonly configWriting: ConfigWriting;
   /** Has an operation done in the daemon, at its turn. The signal cancels it. */
   operate<T>(hooks: AttachedHooks, act: (operations: Operations, hooks: OperationHooks) => Promise<T>): Promise<T>;
 }

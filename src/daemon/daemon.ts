@@ -3,6 +3,7 @@ import { formatDuration } from "../base/duration.ts";
 import type { RunEvent, RunListener, RunStatus } from "../base/events.ts";
 import { formatSize } from "../base/size.ts";
 import { performAction, planNow, runBackup } from "../engine/apply.ts";
+import type { ConfigFiles } from "../engine/config-write.ts";
 import { runPrune } from "../engine/prune/prune.ts";
 import { Session } from "../engine/session.ts";
 import { runVerify } from "../engine/verify/verify.ts";
@@ -17,7 +18,9 @@ import { randomHex } from "../base/random.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Notifier } from "../notify/notifier.ts";
 import { Access } from "./access.ts";
+import { DAEMON, DaemonAudit } from "./audit-log.ts";
 import { claimDaemon } from "./claim.ts";
+import { ConfigWriter } from "./config-writing.ts";
 import { Control } from "./control.ts";
 import type { DaemonControl } from "./daemon-control.ts";
 import { Feed } from "./feed.ts";
@@ -37,6 +40,8 @@ export interface DaemonOptions extends DaemonConfig {
   readonly watched: readonly string[];
   /** Reads the configuration anew. Rejects when its file cannot be read. */
   readonly read: () => Promise<DaemonReading>;
+  /** Where the configuration is written when somebody asks for it; without it nobody may. */
+  readonly configFiles?: ConfigFiles;
   /** Names who is called to have the configuration read at once: `SIGHUP`. */
   readonly onReload?: (listener: () => void) => void;
   /** Also told of every run event. */
@@ -74,6 +79,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const sessionFor = ({ config, surroundings }: DaemonConfig): Session =>
     new Session(config, state, {
       ...surroundings,
+      actor: { name: DAEMON.actor, from: DAEMON.from },
       listener: (event) => {
         logEvent(log, event);
         feed.run(event);
@@ -103,6 +109,17 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   };
   const machine = new Machine();
   const access = new Access(log, () => current);
+  const audit = stack.use(new DaemonAudit({ state, clock, log }));
+  let planned = Promise.withResolvers<void>();
+  const configWriting = new ConfigWriter({
+    clock,
+    state,
+    log,
+    files: options.configFiles,
+    current: () => current.config,
+    reload: () => control.reload(),
+    planned: () => planned.promise,
+  });
   const control = new Control({
     clock,
     state,
@@ -114,6 +131,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     current: () => current.config,
     loaded: () => ({ config: current.config, ...loaded }),
     reconcile: () => reconciler.hurry(),
+    audit,
+    configWriting,
   });
   const scheduler = new Scheduler({
     machine: () => machine.state(),
@@ -146,6 +165,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     jobs: options.config.jobs.size,
     targets: options.config.targets.size,
   });
+  audit.own("daemon.start", options.config.path, { version: toolVersion, digest: options.config.digest });
   const notifier = stack.use(
     new Notifier({
       state,
@@ -164,7 +184,11 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       ...options,
       clock,
       current: () => current.config,
-      record: (event) => notifier.record(event),
+      record: (event) => {
+        notifier.record(event);
+        const refused = event.type === "config_rejected" ? "config_invalid" : undefined;
+        audit.own("config.reload", current.config.path, event.details, refused);
+      },
       onReload: (next) => {
         takeOver(next);
         sessions.forget();
@@ -198,7 +222,11 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       const isPlanned = await sessions.use((session) =>
         control.alone(() => reconciler.reconcile(session, signal, () => session.config === current.config)),
       );
-      if (isPlanned) control.reconciled();
+      if (isPlanned) {
+        control.reconciled();
+        planned.resolve();
+        planned = Promise.withResolvers();
+      }
       tellStatus();
       await reconciler.rest(signal);
     }
@@ -216,6 +244,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     await stopped;
     options.stopNow?.removeEventListener("abort", hurry);
     await notifier.flush(LAST_WORDS_MS, options.stopNow);
+    audit.own("daemon.stop", current.config.path, undefined);
     log.info("stopped");
   }
 }

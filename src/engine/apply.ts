@@ -15,6 +15,7 @@ import {
 import { conditionsOf, type Condition } from "../plan/conditions.ts";
 import { evaluateObjectives } from "../plan/objectives.ts";
 import { collectSlots } from "../scheduler/schedule.ts";
+import { audited } from "./audit.ts";
 import { backupJob, type BackupResult } from "./backup/backup.ts";
 import { settleOwedHooks } from "./hooks/owed.ts";
 import { RunHooks, withHooks } from "./hooks/run-hooks.ts";
@@ -137,7 +138,11 @@ export async function performAction(session: Session, action: Action, signal: Ab
   switch (action.kind) {
     case "create":
       return await plainly(action, async () => {
-        await session.create(action.target, { recreate: action.recreate });
+        await audited(
+          session,
+          { action: "repository.create", subject: action.target, detail: { recreate: action.recreate } },
+          () => session.create(action.target, { recreate: action.recreate }),
+        );
         return `created a repository on target ${action.target}`;
       });
     case "change":
@@ -179,7 +184,11 @@ async function performRetention(session: Session, action: RetentionAction, signa
     const ids = new Set(action.remove.map(({ snapshot }) => snapshot.id));
     // Read anew: what was annotated with a hold since the plan was made stays.
     const snapshots = (await store.snapshots({ signal })).filter((snapshot) => ids.has(snapshot.id) && snapshot.hold === false);
-    await store.delete(snapshots, { reason: "retention", signal });
+    // A list of all of them would be cut: the first are enough to find the others in the history of the target.
+    const detail = { count: snapshots.length, first: snapshots.slice(0, 10).map(({ id }) => id.slice(0, 12)) };
+    await audited(session, { action: "retention.delete", subject: `${action.job} on ${action.target}`, detail }, () =>
+      store.delete(snapshots, { reason: "retention", signal }),
+    );
   }
   await store.notePolicy(action.job, action.rules ?? null, signal);
   return action.remove.length === 0

@@ -13,6 +13,7 @@ import type { Plan } from "../plan/plan.ts";
 import type { LogQuery, LogRecord, RunQuery, RunRecord, State } from "../state/state.ts";
 import type { Config } from "../config/config.ts";
 import { applyNow, planNow, runBackup, type ApplyResult, type PlanRequest, type RunBackupOptions } from "./apply.ts";
+import { audited } from "./audit.ts";
 import type { BackupResult } from "./backup/backup.ts";
 import { runPrune, type RunPruneOptions } from "./prune/prune.ts";
 import { kdfChoice, unlockings } from "./encryption.ts";
@@ -88,7 +89,9 @@ export class Holdfast implements AsyncDisposable {
   }
 
   prune(target: string, options: RunPruneOptions): Promise<RunOutcome<PruneReport>> {
-    return runPrune(this.session, target, options);
+    const act = (): ReturnType<typeof runPrune> => runPrune(this.session, target, options);
+    if (options.dryRun) return act();
+    return audited(this.session, { action: "prune.run", subject: target, detail: { reason: options.reason } }, act, true);
   }
 
   /** Removes a snapshot from every target that holds it. Rejects for one that is held. */
@@ -103,22 +106,30 @@ export class Holdfast implements AsyncDisposable {
           hint: "Release it first: `holdfast tag ID --hold=no`. Nothing was deleted.",
         });
     for (const { info, targets } of chosen)
-      for (const name of targets) {
-        const store = await this.session.store(name);
-        const own = (await store.snapshots({ signal })).filter(({ id }) => id === info.id);
-        await store.delete(own, { reason: "asked for", signal });
-      }
+      await audited(
+        this.session,
+        { action: "snapshot.delete", subject: info.id, detail: { job: info.job, source: info.source, targets } },
+        async () => {
+          for (const name of targets) {
+            const store = await this.session.store(name);
+            const own = (await store.snapshots({ signal })).filter(({ id }) => id === info.id);
+            await store.delete(own, { reason: "asked for", signal });
+          }
+        },
+      );
     return chosen.map(({ info, targets }) => ({ snapshot: info, targets }));
   }
 
   /** Annotates a snapshot on every target that holds it. */
   async annotate(selector: SnapshotSelector, annotation: Annotation, signal?: AbortSignal): Promise<SnapshotInfo> {
     const { info, targets } = await this.select(selector, signal);
-    for (const name of targets) {
-      const store = await this.session.store(name);
-      const own = (await store.snapshots({ signal })).find(({ id }) => id === info.id);
-      if (own !== undefined) await store.annotate(own, annotation, signal);
-    }
+    await audited(this.session, { action: "snapshot.annotate", subject: info.id, detail: { ...annotation } }, async () => {
+      for (const name of targets) {
+        const store = await this.session.store(name);
+        const own = (await store.snapshots({ signal })).find(({ id }) => id === info.id);
+        if (own !== undefined) await store.annotate(own, annotation, signal);
+      }
+    });
     return (await this.select({ id: info.id }, signal)).info;
   }
 
@@ -144,27 +155,41 @@ export class Holdfast implements AsyncDisposable {
     target: string,
     options: { readonly index: boolean; readonly readData: boolean; readonly signal: AbortSignal },
   ): Promise<RunOutcome<RepairReport>> {
-    return performRun(this.session, { kind: "repair", subject: target, targets: [target] }, options.signal, async (context) => {
-      const store = await this.session.store(target);
-      const result = await store.repair({ ...options, onProgress: context.onProgress });
-      for (const action of result.actions) context.onMessage("info", `${target}: ${action}`);
-      return { status: "success", result, statistics: { ...result } };
-    });
+    const { index, readData } = options;
+    return audited(
+      this.session,
+      { action: "target.repair", subject: target, detail: { index, readData } },
+      () =>
+        performRun(this.session, { kind: "repair", subject: target, targets: [target] }, options.signal, async (context) => {
+          const store = await this.session.store(target);
+          const result = await store.repair({ ...options, onProgress: context.onProgress });
+          for (const action of result.actions) context.onMessage("info", `${target}: ${action}`);
+          return { status: "success", result, statistics: { ...result } };
+        }),
+      true,
+    );
   }
 
   /** The key slots of a target. Rejects with `unsupported` for one without encryption. */
   async keySlots(target: string): Promise<KeySlots> {
     const { keySlots } = await this.session.store(target);
     if (keySlots === undefined) throw new HoldfastError("unsupported", `Target ${target} is not encrypted and has no keys`);
+    const change = <T>(action: string, detail: Readonly<Record<string, unknown>>, act: () => Promise<T>): Promise<T> =>
+      audited(this.session, { action, subject: target, detail }, act);
     return {
       ...keySlots,
-      newEpoch: async (signal) => {
-        const epoch = await keySlots.newEpoch(signal);
-        // Opened anew: what is written from now on uses the new key, and a target rolled back behind it is noticed.
-        await this.session.close(target);
-        await this.session.store(target);
-        return epoch;
-      },
+      add: (unlocking, kdf, label, signal) =>
+        change("key.add", { kind: unlocking.kind, label }, () => keySlots.add(unlocking, kdf, label, signal)),
+      remove: (id, proof, signal) => change("key.remove", { slot: id }, () => keySlots.remove(id, proof, signal)),
+      recoveryKit: (options) => change("key.recovery-kit", {}, () => keySlots.recoveryKit(options)),
+      newEpoch: (signal) =>
+        change("key.rotate", {}, async () => {
+          const epoch = await keySlots.newEpoch(signal);
+          // Opened anew: what is written from now on uses the new key, and a target rolled back behind it is noticed.
+          await this.session.close(target);
+          await this.session.store(target);
+          return epoch;
+        }),
     };
   }
 

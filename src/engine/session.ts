@@ -12,6 +12,7 @@ import type { State } from "../state/state.ts";
 import { accessBySpec, type TargetAccess } from "../targets/access.ts";
 import { accessThroughCache } from "../targets/wrap/cache.ts";
 import { kdfChoice, settlePassword, unlockingForNew, unlockings } from "./encryption.ts";
+import { record, type Actor } from "./audit.ts";
 import type { SecretContext } from "./secrets.ts";
 
 /** What surrounds a session: everything the engine would otherwise take from the process. */
@@ -24,6 +25,8 @@ export interface Surroundings extends SecretContext {
   /** Git commit of the configuration's work tree, when it lies in one; asking git may take as long as opening a target. */
   readonly gitCommit: Promise<string | undefined> | string | undefined;
   readonly listener: RunListener;
+  /** Who does what is done here, for the audit log. */
+  readonly actor?: Actor;
   /** Another way to a target; tests put memory targets here. */
   readonly accessFor?: (target: TargetConfig) => TargetAccess | undefined;
   /** Bytes after which a pack is closed; tests make them small. */
@@ -171,6 +174,8 @@ export class Session implements AsyncDisposable {
           kdf: kdfChoice(encryption),
           signal,
         });
+        if (text !== undefined)
+          record(this, { action: "key.change", subject: name, detail: { done: text } }, { outcome: "accepted" });
         this.#openedByPrevious.delete(name);
         if (text !== undefined) told.push({ level: "info", text: `target ${name}: ${text}` });
       } catch (error) {

@@ -7,6 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import type { DatabaseSync, SQLInputValue, SQLOutputValue } from "node:sqlite";
+import { setImmediate } from "node:timers/promises";
 import { HoldfastError } from "../base/errors.ts";
 import { escapeControl } from "../config/problem.ts";
 
@@ -21,6 +22,11 @@ const MAX_NAME = 128;
 const MAX_SUBJECT = 256;
 const MAX_DETAIL = 1024;
 const TRIM_ACTION = "audit.trim";
+/** Nobody who asks for something has this name for this action. */
+const OWN_NAME = "holdfast";
+/** Records that are looked at before others get their turn: a few milliseconds. */
+const CHECKED_AT_ONCE = 500;
+const MAX_PROBLEMS = 20;
 
 /** `begun`: what takes long began, and another record will say how it ended. `refused`: nothing was done. */
 export type AuditOutcome = "begun" | "accepted" | "refused" | "failed";
@@ -55,6 +61,8 @@ export interface AuditRecord extends Omit<AuditEntry, "detail" | "code"> {
 export interface AuditQuery {
   /** Newest this many; default 100. */
   readonly limit?: number;
+  /** Only records with a smaller sequence: the next page. */
+  readonly before?: number;
   /** At or after (ms). */
   readonly since?: number;
   /** Before (ms). */
@@ -76,7 +84,7 @@ export interface AuditVerdict {
   readonly records: number;
   /** The first that is kept; older ones were taken away, as a record says. */
   readonly first: number;
-  /** Empty when it is intact; at most 20. */
+  /** Empty when it is intact; the first 20. */
   readonly problems: readonly string[];
 }
 
@@ -132,6 +140,7 @@ export class Audit {
   /** Records that match, newest first. */
   records(query: AuditQuery = {}): AuditRecord[] {
     const given: readonly (readonly [string, SQLInputValue | undefined])[] = [
+      ["sequence < ?", query.before],
       ["time_ms >= ?", query.since],
       ["time_ms < ?", query.until],
       ["actor = ?", query.actor],
@@ -146,53 +155,37 @@ export class Audit {
   }
 
   /**
-   * Looks at every record: its hash, its place, what it follows; and at the head that was noted, when there is one. Never rejects
-   * for what it finds.
+   * Looks at every record: its hash, its place, what it follows; and at the head that was noted, when there is
+   * one. Never throws for what it finds.
    */
   verify(noted?: AuditHead): AuditVerdict {
-    const problems: string[] = [];
-    const say = (text: string): void => {
-      if (problems.length < 20) problems.push(text);
-    };
-    let last: AuditRecord | undefined;
-    let first: AuditRecord | undefined;
-    let records = 0;
-    let notedHash: string | undefined;
-    let trim: { readonly through: number; readonly hash: string } = { through: 0, hash: NONE };
-    const rows = this.#guard(() => this.#database.prepare("SELECT * FROM audit ORDER BY sequence").iterate());
-    for (const row of rows) {
-      const record = toRecord(row);
-      records++;
-      first ??= record;
-      if (hashOf(record) !== record.hash) say(`record ${record.sequence} was changed: its hash is another`);
-      if (last !== undefined && record.sequence !== last.sequence + 1)
-        say(`${missing(last.sequence + 1, record.sequence - 1)} between records ${last.sequence} and ${record.sequence}`);
-      else if (last !== undefined && record.previous !== last.hash)
-        say(`record ${record.sequence} does not follow record ${last.sequence}: one of them was changed or moved`);
-      if (record.sequence === noted?.sequence) notedHash = record.hash;
-      if (record.action === TRIM_ACTION && record.actor === "holdfast") trim = trimOf(record) ?? trim;
-      last = record;
-    }
-    const head = this.head();
-    if (first !== undefined && (first.sequence !== trim.through + 1 || first.previous !== trim.hash))
-      say(
-        first.sequence > trim.through + 1
-          ? `${missing(trim.through + 1, first.sequence - 1)} at the beginning, and no record says that they were taken away`
-          : `the log begins with record ${first.sequence}, which does not follow what was taken away`,
-      );
-    const end = { sequence: last?.sequence ?? 0, hash: last?.hash ?? NONE };
-    if (end.sequence < head.sequence) say(`${missing(end.sequence + 1, head.sequence)} at the end`);
-    else if (end.sequence !== head.sequence || end.hash !== head.hash)
-      say(`the last record, ${end.sequence}, is not the one that was appended last, ${head.sequence}`);
-    if (noted !== undefined && noted.sequence > 0) {
-      if (noted.sequence > end.sequence)
-        say(`the noted head, record ${noted.sequence}, is missing: the log ends with record ${end.sequence}`);
-      else if (noted.sequence === trim.through && noted.hash === trim.hash) notedHash = noted.hash;
-      else if (noted.sequence <= trim.through)
-        say(`the noted head, record ${noted.sequence}, is no longer kept: nothing can be said of it`);
-      else if (notedHash !== noted.hash) say(`record ${noted.sequence} is not the one whose hash was noted`);
-    }
-    return { intact: problems.length === 0, head, records, first: first?.sequence ?? 0, problems };
+    const check = new AuditCheck(this.head(), noted);
+    while (this.#look(check));
+    return check.verdict();
+  }
+
+  /** The same, in pieces between which others get their turn. */
+  async verifyGently(noted?: AuditHead): Promise<AuditVerdict> {
+    const check = new AuditCheck(this.head(), noted);
+    while (this.#look(check)) await setImmediate();
+    return check.verdict();
+  }
+
+  /** Looks at the next records, and at the head when they are the last; false then. */
+  #look(check: AuditCheck): boolean {
+    return this.#guard(() => {
+      // One view of both: another process may append between them.
+      this.#database.exec("BEGIN");
+      try {
+        const after = check.last?.sequence ?? -Number.MAX_SAFE_INTEGER;
+        const rows = this.#all("SELECT * FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?", [after, CHECKED_AT_ONCE]);
+        for (const row of rows) check.look(toRecord(row));
+        check.end = this.head();
+        return rows.length === CHECKED_AT_ONCE;
+      } finally {
+        this.#database.exec("COMMIT");
+      }
+    });
   }
 
   #insert(entry: AuditEntry, timeMs: number): AuditRecord {
@@ -245,13 +238,92 @@ export class Audit {
     this.#database.prepare("DELETE FROM audit WHERE sequence <= ?").run(through);
     const detail = { through, hash: String(gone["hash"]) };
     return this.#insert(
-      { actor: "holdfast", from: "", action: TRIM_ACTION, subject: `records 1 to ${through}`, outcome: "accepted", detail },
+      { actor: OWN_NAME, from: "", action: TRIM_ACTION, subject: `records 1 to ${through}`, outcome: "accepted", detail },
       timeMs,
     );
   }
 
   #all(sql: string, values: readonly SQLInputValue[] = []): Row[] {
     return this.#guard(() => this.#database.prepare(sql).all(...values));
+  }
+}
+
+/** One look at the whole log, record by record in their order. */
+class AuditCheck {
+  /** The head when everything had been looked at. */
+  end: AuditHead;
+  last: AuditRecord | undefined;
+  readonly #start: AuditHead;
+  readonly #noted: AuditHead | undefined;
+  readonly #problems: string[] = [];
+  #first: AuditRecord | undefined;
+  #records = 0;
+  #trimmed: AuditHead = { sequence: 0, hash: NONE };
+  #notedHash: string | undefined;
+
+  constructor(start: AuditHead, noted: AuditHead | undefined) {
+    this.#start = start;
+    this.#noted = noted;
+    this.end = start;
+  }
+
+  look(record: AuditRecord): void {
+    const { last } = this;
+    this.#records++;
+    this.#first ??= record;
+    if (hashOf(record) !== record.hash) this.#say(`record ${record.sequence} was changed: its hash is another`);
+    if (last !== undefined && record.sequence !== last.sequence + 1)
+      this.#say(`${missing(last.sequence + 1, record.sequence - 1)} between records ${last.sequence} and ${record.sequence}`);
+    else if (last !== undefined && record.previous !== last.hash)
+      this.#say(`record ${record.sequence} does not follow record ${last.sequence}: one of them was changed or moved`);
+    if (record.sequence === this.#noted?.sequence) this.#notedHash = record.hash;
+    // What is taken away while this goes on has been looked at.
+    const isEarlier = record.sequence <= this.#start.sequence;
+    if (isEarlier && record.action === TRIM_ACTION && record.actor === OWN_NAME) this.#trimmed = trimOf(record) ?? this.#trimmed;
+    this.last = record;
+  }
+
+  verdict(): AuditVerdict {
+    this.#lookAtBeginning();
+    const end = { sequence: this.last?.sequence ?? 0, hash: this.last?.hash ?? NONE };
+    if (end.sequence < this.end.sequence) this.#say(`${missing(end.sequence + 1, this.end.sequence)} at the end`);
+    else if (end.sequence !== this.end.sequence || end.hash !== this.end.hash)
+      this.#say(`the last record, ${end.sequence}, is not the one that was appended last, ${this.end.sequence}`);
+    this.#lookAtNoted(end.sequence);
+    return {
+      intact: this.#problems.length === 0,
+      head: this.end,
+      records: this.#records,
+      first: this.#first?.sequence ?? 0,
+      problems: this.#problems,
+    };
+  }
+
+  #lookAtBeginning(): void {
+    const { sequence: through, hash } = this.#trimmed;
+    const first = this.#first;
+    if (first === undefined || (first.sequence === through + 1 && first.previous === hash)) return;
+    this.#say(
+      first.sequence > through + 1
+        ? `${missing(through + 1, first.sequence - 1)} at the beginning, and no record says that they were taken away`
+        : `the log begins with record ${first.sequence}, which does not follow what was taken away`,
+    );
+  }
+
+  #lookAtNoted(last: number): void {
+    const noted = this.#noted;
+    const trimmed = this.#trimmed;
+    if (noted === undefined || noted.sequence === 0) return;
+    if (noted.sequence === trimmed.sequence && noted.hash === trimmed.hash) return;
+    if (noted.sequence > last)
+      this.#say(`the noted head, record ${noted.sequence}, is missing: the log ends with record ${last}`);
+    else if (noted.sequence <= trimmed.sequence)
+      this.#say(`the noted head, record ${noted.sequence}, is no longer kept: nothing can be said of it`);
+    else if (this.#notedHash !== noted.hash) this.#say(`record ${noted.sequence} is not the one whose hash was noted`);
+  }
+
+  #say(text: string): void {
+    if (this.#problems.length < MAX_PROBLEMS) this.#problems.push(text);
   }
 }
 
@@ -294,10 +366,10 @@ function missing(from: number, to: number): string {
   return from === to ? `record ${from} is missing` : `records ${from} to ${to} are missing`;
 }
 
-function trimOf(record: AuditRecord): { readonly through: number; readonly hash: string } | undefined {
+function trimOf(record: AuditRecord): AuditHead | undefined {
   try {
     const { through, hash } = JSON.parse(record.detail) as { through?: unknown; hash?: unknown };
-    return typeof through === "number" && typeof hash === "string" ? { through, hash } : undefined;
+    return typeof through === "number" && typeof hash === "string" ? { sequence: through, hash } : undefined;
   } catch {
     return undefined;
   }

@@ -4,6 +4,8 @@ import type { ApiStatus } from "../../src/daemon/access.ts";
 import type { EventFeed } from "../../src/daemon/feed.ts";
 import { HoldfastError } from "../../src/base/errors.ts";
 import { asRunId } from "../../src/base/ids.ts";
+import type { ConfigWriting } from "../../src/daemon/config-writing.ts";
+import type { AuditEntry } from "../../src/state/audit.ts";
 import type { AttachedHooks, DaemonControl, DaemonStatus } from "../../src/daemon/daemon-control.ts";
 import type { OperationHooks, Operations } from "../../src/engine/operations.ts";
 
@@ -22,6 +24,10 @@ export interface FakeControl extends DaemonControl {
   readonly lines: string[];
   /** What the server said of itself, in order. */
   readonly reports: (ApiStatus | undefined)[];
+  /** What was recorded, in order. */
+  readonly audited: AuditEntry[];
+  /** What becomes of a change of the configuration. */
+  write: ConfigWriting["write"];
 }
 
 export const NO_SETTINGS: ControlConfig = {
@@ -62,6 +68,7 @@ export function fakeControl(): FakeControl {
     (level: string) =>
     (text: string): void =>
       void lines.push(`${level} ${text}`);
+  const audited: AuditEntry[] = [];
   const job = (name: string): void => {
     if (name !== "docs") throw new HoldfastError("name_unknown", `There is no job ${name}`, { hint: "It has: docs." });
   };
@@ -140,6 +147,23 @@ export function fakeControl(): FakeControl {
       unready: () => undefined,
       health: () => ({ timeMs: 0, status: "ok", components: [] }),
       metrics: async () => ({ contentType: "text/plain; version=0.0.4; charset=utf-8", text: "up_to_you 1\n" }),
+    },
+    audited,
+    write: async () => {
+      throw new HoldfastError("config_write_refused", "Not here", { data: { yaml: "jobs:\n" } });
+    },
+    audit: {
+      record: (entry) => void audited.push(entry),
+      records: (query) => {
+        asked.push(`audit ${JSON.stringify(query)}`);
+        return [];
+      },
+      head: () => ({ sequence: 0, hash: "0".repeat(64) }),
+      verify: async (noted) => ({ intact: true, head: noted ?? control.audit.head(), records: 0, first: 0, problems: [] }),
+    },
+    configWriting: {
+      source: () => ({ digest: "d".repeat(64), files: [{ path: "/c.yaml", text: "version: 1\n" }], problems: [] }),
+      write: (request) => control.write(request),
     },
     work: async () => ({ done: true }),
     info: () => info,

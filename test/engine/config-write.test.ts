@@ -16,6 +16,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { HoldfastError } from "../../src/base/errors.ts";
 import type { ConfigEdit } from "../../src/config/edit.ts";
+import type { Value } from "../../src/config/evaluate.ts";
 import { ConfigFiles, type WriteBoundary } from "../../src/engine/config-write.ts";
 import { temporaryTree } from "../support/tree-literal.ts";
 
@@ -108,7 +109,7 @@ test("a secret in an edit is refused, and shown nowhere", () => {
   for (const value of [
     { sources: ["docs"], targets: ["disk"], password: "hunter2" },
     { sources: ["docs"], targets: { disk: { secret: "hunter2" } } },
-  ])
+  ] as Value[])
     expect(() => filesAt(path).prepare({ section: "jobs", name: "docs", value })).toThrow(
       expect.toSatisfy((error: HoldfastError) => error.code === "config_invalid" && !JSON.stringify(error).includes("hunter2")),
     );

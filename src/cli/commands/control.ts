@@ -3,11 +3,13 @@ import {
   HoldfastError,
   openState,
   renderProblems,
+  type AuditEntry,
   type BackupResult,
   type Cancelled,
   type JobMode,
   type ReloadOutcome,
 } from "../../index.ts";
+import { commandActor } from "../actor.ts";
 import { hooksFor } from "../beside.ts";
 import type { Context } from "../context.ts";
 import { findDaemon, revivedRun } from "../daemon-client.ts";
@@ -69,7 +71,9 @@ export async function pause(context: Context, job: string, paused: boolean): Pro
         hint: `The configuration has: ${[...config.jobs.keys()].join(", ") || "none"}.`,
       });
     changed = isPaused !== paused;
-    state.setPaused(job, paused, context.clock.now());
+    const nowMs = context.clock.now();
+    const entry = { ...auditEntry(), action: paused ? "job.pause" : "job.resume", subject: job };
+    state.audit.during(entry, nowMs, () => state.setPaused(job, paused, nowMs));
   }
   const how = paused ? "paused" : "resumed";
   if (context.json) await context.printJson({ job, paused, changed, daemon: found !== undefined });
@@ -83,7 +87,10 @@ export async function cancel(context: Context, what: string): Promise<void> {
   if (found === undefined) {
     // What was asked of a daemon that has ended would begin with the next one.
     using state = openState(stateDir, { onWarning: (text) => void context.warn(text) });
-    if (!state.removeRunRequest(what))
+    const isThere = state.runRequests().some(({ job }) => job === what);
+    const entry = { ...auditEntry(), action: "run.cancel", subject: what };
+    if (isThere) state.audit.during(entry, context.clock.now(), () => state.removeRunRequest(what));
+    else
       throw new HoldfastError("daemon_missing", `No daemon works on the state folder ${stateDir}`, {
         hint: "What runs without one is ended where it was started, with Ctrl-C or SIGTERM.",
       });
@@ -96,6 +103,11 @@ export async function cancel(context: Context, what: string): Promise<void> {
     if (context.json) await context.printJson({ cancelled: names });
     else await context.note(`Cancelled: ${safe(names.join(", "))}.`);
   }
+}
+
+function auditEntry(): Pick<AuditEntry, "actor" | "from" | "outcome"> {
+  const { name, from } = commandActor();
+  return { actor: name, from, outcome: "accepted" };
 }
 
 export async function reload(context: Context): Promise<number> {

@@ -1,5 +1,6 @@
 import {
   asHoldfastError,
+  ConfigFiles,
   createLog,
   findConfigFile,
   gitCommitOf,
@@ -66,6 +67,7 @@ export async function daemon(context: Context): Promise<number> {
       keep({ ...reading, config });
       return { ...reading, valid: { config, surroundings: await surroundingsOf({ ...reading, config }) } };
     },
+    configFiles: new ConfigFiles(loaded.path, context.surroundings()),
     onReload: (listener) => context.shell.onReload(listener),
     ...(context.shell.serve && { serve: context.shell.serve }),
     ...(context.shell.serveProbes && { serveProbes: context.shell.serveProbes }),
