@@ -1,4 +1,5 @@
 import { Argument, Command, Option } from "commander";
+import type { AuditFlags } from "./commands/audit.ts";
 import type { BackupFlags } from "./commands/backup.ts";
 import type { RunFlags } from "./commands/control.ts";
 import type { DumpFlags } from "./commands/dump.ts";
@@ -382,6 +383,16 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
       (await import("./commands/logs.ts")).logs(context, run, options),
     ),
   );
+  formatted(
+    program
+      .command("audit")
+      .description("who changed what, from where, and what came of it")
+      .option("--limit <n>", "only the newest so many (default: 100; all with --json and csv)")
+      .option("--since <time>", "from this time on, or this long ago: 2h")
+      .option("--verify", "check that no record was changed, taken out or moved")
+      .option("--head", "print the newest record's number and hash, to be noted elsewhere")
+      .option("--since-hash <head>", "verify, and that the log still holds this head"),
+  ).action(query(async (context, options: AuditFlags) => (await import("./commands/audit.ts")).audit(context, options)));
   program
     .command("notifications")
     .description("who was told of what, and what could not be delivered")

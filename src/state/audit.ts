@@ -15,8 +15,8 @@ const FORMAT = "holdfast-audit-1";
 const NONE = "0".repeat(64);
 /** How many records are kept: a year of 270 changes a day, in 100 MB at the very most. */
 const KEPT_RECORDS = 100_000;
-/** Old ones are taken away by so many at once, each time with a record that says so. */
-const TRIMMED_AT_ONCE = 1000;
+/** Old ones are taken away when there are more by this part of them, with a record that says so. */
+const TRIMMED_PART = 100;
 /** Characters of each text. */
 const MAX_NAME = 128;
 const MAX_SUBJECT = 256;
@@ -93,11 +93,13 @@ type Row = Record<string, SQLOutputValue>;
 export class Audit {
   readonly #database: DatabaseSync;
   readonly #guard: <T>(work: () => T) => T;
+  readonly #kept: number;
   readonly #listeners = new Set<(record: AuditRecord) => void>();
 
-  /** Use `State.audit`. `guard` turns what SQLite throws into the errors of the state. */
-  constructor(database: DatabaseSync, guard: <T>(work: () => T) => T) {
+  /** Use `State.audit`. `guard` turns what SQLite throws into the errors of the state; tests keep fewer records. */
+  constructor(database: DatabaseSync, guard: <T>(work: () => T) => T, kept = KEPT_RECORDS) {
     this.#database = database;
+    this.#kept = kept;
     this.#guard = guard;
   }
 
@@ -229,8 +231,9 @@ export class Audit {
   #trim(timeMs: number): AuditRecord | undefined {
     const [row] = this.#all("SELECT min(sequence) AS first, max(sequence) AS last FROM audit");
     const [first, last] = [Number(row?.["first"]), Number(row?.["last"])];
-    if (last - first < KEPT_RECORDS + TRIMMED_AT_ONCE) return undefined;
-    const through = last - KEPT_RECORDS + 1;
+    if (last - first + 1 <= this.#kept + this.#kept / TRIMMED_PART) return undefined;
+    // One less, for the record that says so.
+    const through = last - this.#kept + 1;
     const [gone] = this.#all("SELECT hash FROM audit WHERE sequence = ?", [through]);
     // Where somebody has taken records out, nothing more is taken away: what is left is evidence.
     if (gone === undefined) return undefined;
