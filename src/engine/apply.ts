@@ -15,7 +15,7 @@ import {
 import { conditionsOf, type Condition } from "../plan/conditions.ts";
 import { evaluateObjectives } from "../plan/objectives.ts";
 import { collectSlots } from "../scheduler/schedule.ts";
-import { audited } from "./audit.ts";
+import { audited, deletion } from "./audit.ts";
 import { backupJob, type BackupResult } from "./backup/backup.ts";
 import { settleOwedHooks } from "./hooks/owed.ts";
 import { RunHooks, withHooks } from "./hooks/run-hooks.ts";
@@ -184,9 +184,7 @@ async function performRetention(session: Session, action: RetentionAction, signa
     const ids = new Set(action.remove.map(({ snapshot }) => snapshot.id));
     // Read anew: what was annotated with a hold since the plan was made stays.
     const snapshots = (await store.snapshots({ signal })).filter((snapshot) => ids.has(snapshot.id) && snapshot.hold === false);
-    // A list of all of them would be cut: the first are enough to find the others in the history of the target.
-    const detail = { count: snapshots.length, first: snapshots.slice(0, 10).map(({ id }) => id.slice(0, 12)) };
-    await audited(session, { action: "retention.delete", subject: `${action.job} on ${action.target}`, detail }, () =>
+    await audited(session, deletion(`${action.job} on ${action.target}`, snapshots, "retention"), () =>
       store.delete(snapshots, { reason: "retention", signal }),
     );
   }

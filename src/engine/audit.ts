@@ -1,5 +1,6 @@
 /** What the engine and the command line record of changes: who is named by the surroundings. */
 import { asHoldfastError, HoldfastError } from "../base/errors.ts";
+import type { SnapshotInfo } from "../formats/format.ts";
 import type { AuditEntry, AuditOutcome } from "../state/audit.ts";
 import type { ApplyRequest, Operations, RestoreOperation, RollbackRequest } from "./operations.ts";
 import type { PruneRequest } from "./prune/prune-jobs.ts";
@@ -36,8 +37,8 @@ export async function audited<T>(session: Session, deed: Deed, act: () => Promis
   if (takesLong) record(session, deed, { outcome: "begun" });
   try {
     const result = await act();
-    const end = endOf(result);
-    record(session, { ...deed, detail: detailOf(deed, end) }, end);
+    const { outcome, code, detail } = endOf(result);
+    record(session, detail === undefined ? deed : { ...deed, detail: { ...deed.detail, ...detail } }, { outcome, code });
     return result;
   } catch (error) {
     record(session, deed, { outcome: "failed", code: asHoldfastError(error).code });
@@ -60,8 +61,10 @@ export function endOf(result: unknown): {
   };
 }
 
-function detailOf(deed: Deed, end: { readonly detail: Deed["detail"] }): Deed["detail"] {
-  return deed.detail === undefined && end.detail === undefined ? undefined : { ...deed.detail, ...end.detail };
+/** Snapshots that go by a rule. A list of all would be cut: the first are enough to find the others among what the target has noted. */
+export function deletion(subject: string, snapshots: readonly Pick<SnapshotInfo, "id">[], reason: string): Deed {
+  const first = snapshots.slice(0, 10).map(({ id }) => id.slice(0, 12));
+  return { action: "retention.delete", subject, detail: { reason, count: snapshots.length, first } };
 }
 
 /** What the operations change, for the log: names and choices, never contents. A dry run changes nothing. */

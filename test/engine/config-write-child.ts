@@ -2,7 +2,7 @@
 import { dirname } from "node:path";
 import { ConfigFiles, type WriteBoundary } from "../../src/engine/config-write.ts";
 
-const [, , path = "", boundary] = process.argv as [string, string, string, WriteBoundary];
+const [, , path, boundary] = process.argv as [string, string, string, WriteBoundary];
 const folder = dirname(path);
 const surroundings = { env: {}, cwd: folder, hostName: "tester", home: folder, isRoot: false, timezone: "UTC" };
 const files = new ConfigFiles(path, surroundings, (at) => {

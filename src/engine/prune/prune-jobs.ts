@@ -6,6 +6,7 @@ import type { ObservedSnapshot } from "../../plan/observed.ts";
 import type { Plan, RetentionAction } from "../../plan/plan.ts";
 import { selectForRetention } from "../../plan/retention.ts";
 import { performAction, planNow } from "../apply.ts";
+import { audited, deletion } from "../audit.ts";
 import type { OperationHooks, Turn, Workplace } from "../operations.ts";
 import type { RunOutcome } from "../runs.ts";
 import type { Session } from "../session.ts";
@@ -137,7 +138,10 @@ async function remove(session: Session, removal: Removing, signal: AbortSignal):
   const ids = new Set(removal.remove.map(({ snapshot }) => snapshot.id));
   // Read anew: someone may have put a hold on one while we asked.
   const current = (await store.snapshots({ signal })).filter(({ id, hold }) => ids.has(id) && hold === false);
-  await store.delete(current, { reason: "prune --keep-last", signal });
+  const reason = "prune --keep-last";
+  await audited(session, deletion(`${removal.job} on ${removal.target}`, current, reason), () =>
+    store.delete(current, { reason, signal }),
+  );
 }
 
 /** What the declared retention lets go, as the plan has it. */
