@@ -83,7 +83,7 @@ export class ConfigWriter implements ConfigWriting {
   async #write({ edit, match, author }: ConfigWriteRequest): Promise<ConfigWriteResult> {
     const { current, reload, planned, state, log, clock } = this.#options;
     const files = this.#files();
-    const { allow, commit: commits } = configWrites(current());
+    const { allowConfigWrites: allow, commitConfigWrites: commits } = current().control;
     const prepared = files.prepare(edit, allow ? match : undefined);
     const { file, digest, nextDigest, warnings, yaml } = prepared;
     if (!allow)
@@ -133,12 +133,4 @@ export class ConfigWriter implements ConfigWriting {
     if (files !== undefined) return files;
     throw new HoldfastError("config_write_refused", "This daemon was not started from a configuration file");
   }
-}
-
-/** What a configuration allows. The one place that reads it. */
-function configWrites(config: Config): { readonly allow: boolean; readonly commit: boolean } {
-  const { control } = config as {
-    readonly control?: { readonly allowConfigWrites?: boolean; readonly commitConfigWrites?: boolean };
-  };
-  return { allow: control?.allowConfigWrites === true, commit: control?.commitConfigWrites === true };
 }

@@ -1,6 +1,5 @@
-import { formatAuditHead, HoldfastError, openState, parseAuditHead, requireIntact, type AuditRecord } from "../../index.ts";
+import { formatAuditHead, HoldfastError, openState, parseAuditHead, renderCsv, requireIntact, type AuditRecord } from "../../index.ts";
 import type { Context } from "../context.ts";
-import { renderCsv } from "../csv.ts";
 import { plural, safe, wallSeconds } from "../format.ts";
 import type { FormatFlags } from "../program.ts";
 import { parseTime } from "../selectors.ts";
