@@ -150,7 +150,7 @@ test("of each caller the newest thousand are kept, whatever others do", async ()
   await post("first", "b");
   for (let index = 0; index < 999; index++) await post(`k${index}`, "a");
   expect(await post("first", "a")).toBe('{"count":1}');
-  await post("one more", "a");
+  await post("another", "a");
   expect(await post("first", "b")).toBe('{"count":2}');
   expect(await post("k900", "a")).toBe('{"count":903}');
   expect(await post("first", "a")).not.toBe('{"count":1}');

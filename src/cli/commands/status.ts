@@ -61,7 +61,15 @@ function head(report: Status): string[] {
     `Daemon  process ${daemon.pid}, since ${wall(daemon.startedMs)}${daemon.stopping ? ", stopping" : ""}`,
     `Config  ${safe(report.config)}`,
     ...reloadLines(daemon, wall),
+    ...apiLines(daemon),
   ];
+}
+
+function apiLines({ api }: DaemonInfo): string[] {
+  if (api === undefined) return [];
+  const where = `${api.listen.startsWith("unix:") ? "" : api.tls ? "https://" : "http://"}${safe(api.listen)}`;
+  if (!api.open) return [`API     NOT OPEN: ${safe(api.error?.message ?? where)}`];
+  return [`API     ${where}`, ...(api.error === undefined ? [] : [`        ${safe(api.error.message)}`])];
 }
 
 function reloadLines({ reload }: DaemonInfo, wall: (timeMs: number) => string): string[] {
@@ -175,6 +183,10 @@ function statusJson(report: Status): Record<string, unknown> {
             version: daemon.version,
             startTime: iso(daemon.startedMs),
             stopping: daemon.stopping,
+            api:
+              daemon.api === undefined
+                ? null
+                : { ...daemon.api, error: daemon.api.error === undefined ? null : errorJson(daemon.api.error) },
             reload: daemon.reload === undefined ? null : { ...daemon.reload, timeMs: undefined, time: iso(daemon.reload.timeMs) },
           },
     host: report.host,
