@@ -11,7 +11,7 @@ const HOUR_MS = 3_600_000;
 async function act(
   { app }: Pick<Lab, "app">,
   key: string,
-  body: object | undefined = undefined,
+  body?: object,
   url = "/api/v1/jobs/docs/run",
   role: "operator" | "admin" = "operator",
 ): Promise<{ status: number; replayed: boolean; body: Record<string, unknown> }> {

@@ -6,7 +6,9 @@ import type { FastifyInstance } from "fastify";
 import { describe, expect, test } from "vitest";
 import { createApi, serveControl } from "../../src/api/server.ts";
 import { HoldfastError } from "../../src/base/errors.ts";
+import { asRunId } from "../../src/base/ids.ts";
 import type { RunEvent } from "../../src/base/events.ts";
+import type { LogQuery, RunQuery } from "../../src/state/state.ts";
 import { DaemonClient, operationsIn } from "../../src/cli/daemon-client.ts";
 import { temporaryTree } from "../support/tree-literal.ts";
 import { fakeControl, RUN, type FakeControl } from "./fake-control.ts";
@@ -117,6 +119,63 @@ describe("what is asked", () => {
     expect(answer.body).toMatchObject({ status, type: expect.stringMatching(/^urn:holdfast:error:/), code: expect.any(String) });
     expect(answer.body["detail"]).toMatch(detail);
     expect(control.asked).toEqual([]);
+  });
+
+  test("runs come in pages, as JSON and as CSV, in which no cell is a formula", async () => {
+    const control = fakeControl();
+    const ids = ["1", "2", "3", "4", "5"].map((digit) => asRunId(digit.repeat(32)));
+    const asked: RunQuery[] = [];
+    control.runs = (query) => {
+      asked.push(query);
+      const from = query.after === undefined ? 0 : ids.indexOf(query.after.id) + 1;
+      return ids.slice(from, from + (query.limit ?? 100)).map((id) => ({
+        ...control.run(RUN),
+        id,
+        startedMs: 7,
+        reason: id.startsWith("2") ? "=cmd|' /C calc'!A0, x" : undefined,
+      }));
+    };
+    await using app = createApi(control);
+    const page = async (query: string): Promise<{ ids: string[]; next: string | null }> => {
+      const { runs, next } = (await ask(app, "GET", `/api/v1/runs?limit=2${query}`)).body as {
+        runs: { id: string }[];
+        next: string | null;
+      };
+      return { ids: runs.map(({ id }) => id.slice(0, 1)), next };
+    };
+    const first = await page("");
+    const second = await page(`&cursor=${first.next}`);
+    const third = await page(`&cursor=${second.next}`);
+    expect([first.ids, second.ids, third.ids, third.next]).toEqual([["1", "2"], ["3", "4"], ["5"], null]);
+    expect(asked[1]).toEqual({ limit: 3, after: { startedMs: 7, id: ids[1] } });
+    for (const how of [
+      { url: "/api/v1/runs?limit=2&format=csv" },
+      { url: "/api/v1/runs?limit=2", headers: { accept: "text/csv" } },
+    ]) {
+      const csv = await app.inject({ method: "GET", ...how });
+      expect(csv.headers["content-type"]).toBe("text/csv; charset=utf-8; header=present");
+      const lines = csv.payload.split("\r\n");
+      expect(lines[0]).toBe("id,kind,subject,status,startTime,endTime,durationMs,reason,targets,error");
+      expect(lines[2]).toContain(`,"'=cmd|' /C calc'!A0, x",`);
+      expect(lines).toHaveLength(4);
+      const next = /^<(.*)>; rel="next"$/.exec(String(csv.headers["link"]))?.[1];
+      expect((await app.inject(next!)).payload.split("\r\n")[1]).toContain(ids[2]);
+    }
+    expect((await ask(app, "GET", "/api/v1/runs?cursor=1-2")).status).toBe(400);
+  });
+
+  test("a log is filtered by level and plain text, which is no pattern", async () => {
+    const control = fakeControl();
+    const asked: LogQuery[] = [];
+    control.logs = (_, query) => (asked.push(query), []);
+    await using app = createApi(control);
+    await app.inject(`/api/v1/runs/${RUN}/log?level=warn&grep=${encodeURIComponent("(a+)+$ [x]/.*")}`);
+    expect(asked[0]!.levels).toEqual(["warn", "error"]);
+    expect(["so (A+)+$ [X]/.* it is", "aaaaaaaa", "x"].map((text) => asked[0]!.grep!.test(text))).toEqual([true, false, false]);
+    await app.inject(`/api/v1/runs/${RUN}/log`);
+    expect(asked[1]).toEqual({});
+    expect((await ask(app, "GET", `/api/v1/runs/${RUN}/log?grep=${"x".repeat(201)}`)).status).toBe(400);
+    expect((await ask(app, "GET", `/api/v1/runs/${RUN}/log?level=loud`)).status).toBe(400);
   });
 
   test("a failure of the daemon keeps its code, message, hint and data", async () => {

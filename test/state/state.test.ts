@@ -80,6 +80,18 @@ describe("runs", () => {
     expect(state.run(id(1))).toMatchObject({ status: "cancelled", endedMs: 5 });
   });
 
+  it("come in pages, also when many began at once and one was forgotten meanwhile", () => {
+    const state = open();
+    for (let n = 1; n <= 9; n++) start(state, n, n < 4 ? 1 : n < 8 ? 2 : 3);
+    const all = state.runs();
+    const after = (n: number): string[] => state.runs({ after: all[n]! }).map((run) => run.id);
+    for (const [n] of all.entries()) expect(after(n)).toEqual(all.slice(n + 1).map((run) => run.id));
+    expect(state.runs({ after: all[2]!, limit: 2, kind: "backup" })).toEqual(all.slice(3, 5));
+    state.endRun(all[3]!.id, { status: "success", endedMs: 5 });
+    state.forgetRuns(6);
+    expect(after(3).every((run) => all.slice(4).some(({ id: one }) => one === run))).toBe(true);
+  });
+
   it("are forgotten with their logs, unfinished ones never", () => {
     const state = open();
     start(state, 1);
@@ -137,6 +149,8 @@ describe("logs", () => {
     expect(state.logs(id(1), { grep: /[89]$/g, limit: 2 }).map((line) => line.text)).toEqual(["line 8", "line 9"]);
     expect(state.logs(undefined, { limit: 1 })).toEqual([{ run: id(1), timeMs: 9, level: "warn", text: "line 9" }]);
     expect(state.logs(id(2))).toEqual([]);
+    expect(state.logs(id(1), { levels: ["warn"], limit: 1 }).map((line) => line.text)).toEqual(["line 9"]);
+    expect(state.logs(id(1), { levels: ["error"] })).toEqual([]);
   });
 });
 
