@@ -4,6 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import type { Server as SecureServer } from "node:https";
+import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext } from "node:tls";
 import { asHoldfastError, errnoOf, HoldfastError, type ApiStatus, type DaemonControl, type ListenConfig } from "../index.ts";
 import type { NetworkOptions } from "./network.ts";
@@ -13,6 +14,8 @@ import { Tokens } from "./tokens.ts";
 
 /** How often it is tried to open what could not be opened. */
 const RETRY_MS = 30_000;
+/** How long a stop waits for a secret or a file that is being read. */
+const LAST_READING_MS = 2000;
 /** Owner and group may connect; who has no token gets no further. */
 const SOCKET_MODE = 0o660;
 
@@ -60,7 +63,9 @@ export class Listener implements AsyncDisposable {
     this.#disposed = true;
     this.#reading[Symbol.dispose]();
     clearTimeout(this.#retry);
-    await this.#work;
+    const over = new AbortController();
+    await Promise.race([this.#work, sleep(LAST_READING_MS, undefined, { signal: over.signal }).catch(() => undefined)]);
+    over.abort();
     const all = this.#open === undefined ? [...this.#retiring] : [this.#open, ...this.#retiring];
     this.#open = undefined;
     await Promise.all(all.map((open) => open[Symbol.asyncDispose]()));
@@ -72,6 +77,7 @@ export class Listener implements AsyncDisposable {
     const { access } = this.#control;
     const { listen, tls, tokens } = access.config();
     await this.#tokens.read(tokens, access);
+    if (this.#disposed) return;
     this.#open?.api.streams.keep((caller) => this.#tokens.isValid(caller));
     for (const { api } of this.#retiring) api.streams.close();
     if (listen === undefined) {
@@ -95,17 +101,20 @@ export class Listener implements AsyncDisposable {
           hint: "The lines before say what is wrong with each token.",
         });
       const certificate = tls && (await readTls(tls));
+      if (this.#disposed) return;
       if (this.#open?.as === as) this.#renew(certificate);
       else {
         // First the old one: the new one may want the same port.
         this.#retire();
         this.#certificate = certificate?.cert;
         this.#open = await this.#listen(listen, as, certificate);
+        if (this.#disposed) return this.#retire();
         access.log.info(`the API is served at ${as}`, { tokens: this.#tokens.count });
       }
       this.#failure = undefined;
       access.report(status(true));
     } catch (thrown) {
+      if (this.#disposed) return;
       const error = asHoldfastError(thrown);
       const { message, hint } = error;
       // A certificate that cannot be read takes nothing away from a server that has one.

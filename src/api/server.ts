@@ -166,7 +166,8 @@ export async function serveControl(control: DaemonControl, stateDir: string): Pr
       await app.listen({ path });
     }),
   );
-  await listener.refresh();
+  // Not waited for: a command that prints a token may take its time, and nothing else needs it.
+  void listener.refresh();
   const kept = stack.move();
   return { [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }

@@ -17,9 +17,12 @@ export class Tokens {
   /** Replaces what is accepted. What cannot be read, or could be guessed, is not accepted, and said. Never rejects. */
   async read(configured: readonly ApiTokenConfig[], access: Pick<ApiAccess, "secret" | "log">): Promise<void> {
     const entries: Entry[] = [];
-    for (const { name, role, token } of configured) {
+    const read = await Promise.allSettled(configured.map(async ({ token }) => await access.secret(token)));
+    for (const [index, { name, role }] of configured.entries()) {
       try {
-        const digest = this.#digestOf(textOf(name, (await access.secret(token)).reveal()));
+        const secret = read[index]!;
+        if (secret.status === "rejected") throw secret.reason;
+        const digest = this.#digestOf(textOf(name, secret.value.reveal()));
         const same = entries.find((entry) => timingSafeEqual(entry.digest, digest));
         if (same !== undefined)
           throw new HoldfastError("usage", `The tokens ${same.name} and ${name} are the same`, {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
 import { expect, test } from "vitest";
 import { serveControl } from "../../src/api/server.ts";
+import { Secret } from "../../src/base/secret.ts";
 import type { ControlConfig, ListenConfig } from "../../src/config/config.ts";
 import { CERTIFICATE, CERTIFICATE_KEY } from "../support/certificate.ts";
 import { temporaryTree } from "../support/tree-literal.ts";
@@ -42,7 +43,9 @@ async function stage(changes: (port: number, path: string) => Partial<ControlCon
     control.reports.push(status);
     reported.shift()?.();
   };
+  const first = new Promise<void>((resolve) => reported.push(resolve));
   const served = await serveControl(control, join(folder.path, "state"));
+  await first;
   return {
     control,
     path: folder.path,
@@ -240,4 +243,18 @@ test("who is attached to an operation is not cut off when the server moves", asy
   let text = "";
   for await (const chunk of answer) text += String(chunk);
   expect(text).toContain('"result":{"aborted":false}');
+});
+
+test("a token that takes long to be had holds nothing up: neither the start, nor the stop", async () => {
+  using folder = temporaryTree({ state: {} });
+  const control = fakeControl();
+  control.settings = { ...NO_SETTINGS, listen: tcp(await freePort()), tokens: CONFIGURED };
+  const secret = Promise.withResolvers<Secret>();
+  control.access.secret = () => secret.promise;
+  const served = await serveControl(control, join(folder.path, "state"));
+  expect((await ask({ socketPath: join(folder.path, "state/control.sock") })).status).toBe(200);
+  await served[Symbol.asyncDispose]();
+  secret.resolve(new Secret(TOKENS.viewer));
+  await new Promise(setImmediate);
+  expect([control.reports, control.lines.filter((line) => line.startsWith("info"))]).toEqual([[], []]);
 });
