@@ -235,7 +235,7 @@ export function buildProgram(shell: Shell, onExit: (code: number) => void): Comm
       .command("dump")
       .argument("<S:PATH>", "snapshot and path")
       .description("write a file, or a folder as an archive, to standard output")
-      .addOption(new Option("--as <archive>", "archive a folder").choices(["tar"])),
+      .addOption(new Option("--as <archive>", "archive a folder").choices(["tar", "zip"])),
   ).action(
     query(async (context, selector: string, options: DumpFlags) =>
       (await import("./commands/dump.ts")).dump(context, selector, options),

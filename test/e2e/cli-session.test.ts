@@ -66,6 +66,7 @@ test("validate, plan, apply, change, look inside, restore, roll back, keep, veri
     encoding: "utf8",
   });
   expect(tar.split("\n")).toEqual(expect.arrayContaining(["a.txt", "c.txt", "sub/b.txt"]));
+  expect((await ok("dump", `latest:${data}`, "--as", "zip")).slice(0, 4)).toBe("PK\u0003\u0004");
   expect(await ok("explain", "data/a.txt")).toContain("protected by job docs");
   expect(await ok("explain", "data/d.tmp")).toMatch(
     /NOT protected by source docs: the rule "\*\.tmp" excludes it \(.*holdfast\.yaml:6\)/,

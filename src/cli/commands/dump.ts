@@ -3,14 +3,14 @@ import type { Context } from "../context.ts";
 import { parsePathSelector, type NarrowFlags } from "../selectors.ts";
 
 export interface DumpFlags extends NarrowFlags {
-  readonly as?: "tar";
+  readonly as?: "tar" | "zip";
 }
 
 export async function dump(context: Context, text: string, flags: DumpFlags): Promise<void> {
   if (context.json) throw new HoldfastError("usage", "dump writes the file itself, not JSON", { hint: "Leave --json out." });
-  if (flags.as === "tar" && context.shell.stdout.isTerminal)
+  if (flags.as !== undefined && context.shell.stdout.isTerminal)
     throw new HoldfastError("usage", "An archive is not for a terminal", {
-      hint: "Send it to a file or a program: holdfast dump … --as tar > files.tar",
+      hint: `Send it to a file or a program: holdfast dump … --as ${flags.as} > files.${flags.as}`,
     });
   await using opened = await context.open();
   const { holdfast } = opened;
@@ -23,7 +23,7 @@ export async function dump(context: Context, text: string, flags: DumpFlags): Pr
   const { info, store } = await holdfast.select(selector, context.signal);
   const top = path ?? Buffer.from("/");
   if (flags.as === undefined && (await entryAt(store, info, top, context.signal)).entry.type === "directory")
-    throw new HoldfastError("usage", `${pathText(top)} is a folder`, { hint: "Add --as tar, or name a file in it." });
+    throw new HoldfastError("usage", `${pathText(top)} is a folder`, { hint: "Add --as tar or --as zip, or name a file in it." });
   const skipped: string[] = [];
   const bytes = dumpEntry(store, info, top, {
     as: flags.as ?? "auto",

@@ -4,18 +4,19 @@ import { END_OF_TAR, tarHeader, tarPadding } from "../../codec/tar-header.ts";
 import type { SnapshotEntry, SnapshotInfo, Store } from "../../formats/format.ts";
 import { splitDevice } from "../../posix/stat.ts";
 import { linkKey } from "../restore/hard-links.ts";
+import { zipOf } from "./dump-zip.ts";
 import { entryAt, walkSnapshot } from "./entries.ts";
 
 export interface DumpOptions {
   /** `auto`: a file as it is, a folder as tar. */
-  readonly as: "auto" | "tar";
+  readonly as: "auto" | "tar" | "zip";
   readonly signal: AbortSignal;
-  /** Something that a tar file cannot hold (a socket) is left out. */
+  /** Something that the archive cannot hold (a socket; in zip also pipes and devices) is left out. */
   readonly onSkipped?: (entry: SnapshotEntry, why: string) => void;
 }
 
 /**
- * A file's bytes, or a folder as a pax tar file with names relative to it; memory is bounded, nothing is written anywhere.
+ * A file's bytes, or a folder as a pax tar or zip file with names relative to it; memory is bounded, nothing is written anywhere.
  * Rejects with `path_missing`, `unsupported` for what has no content, and what reading says; a consumer that has seen
  * part of the bytes must then throw them away.
  */
@@ -35,6 +36,10 @@ export async function* dumpEntry(
     throw new HoldfastError("unsupported", `${pathText(entry.path)} is a ${type}: there is nothing to write`, {
       hint: "Restore it, or write it into an archive with --as tar.",
     });
+  if (options.as === "zip") {
+    yield* zipOf(store, entry, options);
+    return;
+  }
   const tar = new TarDump(store, entry, options);
   yield* tar.bytes();
 }
