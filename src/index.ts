@@ -67,6 +67,7 @@ export type {
   VerifyReport,
 } from "./formats/format.ts";
 export { freezePaths } from "./sources/files/btrfs.ts";
+export type { EntryType } from "./sources/source.ts";
 export { compileExclude, nameText } from "./sources/files/exclude.ts";
 export { createTarget } from "./targets/registry.ts";
 export { auditedOperations, endOf, OPERATION_DEEDS } from "./engine/audit.ts";
@@ -90,6 +91,13 @@ export { configCandidates, findConfigFile, gitCommitOf, readConfigFile } from ".
 export { likelyStateDirs, readLastGood, saveLastGood } from "./engine/last-good.ts";
 export type { ConfigReading, ConfigSurroundings } from "./engine/config-file.ts";
 export { generateKeyFile } from "./engine/encryption.ts";
+export { DEFAULT_KDF } from "./engine/keys.ts";
+export type { SnapshotQuery } from "./engine/browse/pages.ts";
+export type { Download } from "./engine/browse/download.ts";
+export type { Queries } from "./engine/queries.ts";
+export { verifyScopes } from "./engine/verify/scopes.ts";
+export { snapshotPath } from "./engine/browse/snapshot-path.ts";
+export { actionJson, entryJson, errorJson, ratioOf, snapshotJson, statsJson } from "./engine/documents.ts";
 export { Holdfast } from "./engine/holdfast.ts";
 export type { TargetStats } from "./engine/holdfast.ts";
 export type { OverwritePolicy, RestoreAction, RestoreReport } from "./engine/restore/restore.ts";
@@ -99,11 +107,13 @@ export type {
   Applied,
   ApplyRequest,
   BackupRequest,
+  DaemonOperations,
   OperationHooks,
   Operations,
   RestoreOperation,
   RollbackRequest,
   UnavailableTarget,
+  VerifyRequest,
 } from "./engine/operations.ts";
 export { previewPrune } from "./engine/prune/prune-jobs.ts";
 export type { PrunePart, PrunePreview, PruneRequest, Removal } from "./engine/prune/prune-jobs.ts";
@@ -130,3 +140,4 @@ export type { MetricsPage } from "./telemetry/metrics.ts";
 export type { AuditLog } from "./daemon/audit-log.ts";
 export type { ConfigWriteRequest, ConfigWriteResult, ConfigWriting } from "./daemon/config-writing.ts";
 export type { ReloadOutcome } from "./daemon/reloader.ts";
+export type { TaskPatience, TaskReport } from "./daemon/tasks.ts";

@@ -78,7 +78,7 @@ export class Attachments {
 }
 
 /** The value with every HoldfastError in it as its wire form. */
-function plain(value: unknown): unknown {
+export function plain(value: unknown): unknown {
   if (value instanceof HoldfastError) return value.toWire();
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value !== "object" || value === null) return value;

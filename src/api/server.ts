@@ -19,9 +19,13 @@ import { configWritingRoutes } from "./routes/config-writing.ts";
 import { configRoutes } from "./routes/config.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { jobRoutes } from "./routes/jobs.ts";
+import { maintenanceRoutes } from "./routes/maintenance.ts";
 import { healthRoutes, metricsRoute } from "./routes/monitoring.ts";
 import { operationRoutes } from "./routes/operations.ts";
+import { reportRoutes } from "./routes/reports.ts";
+import { restoreRoutes } from "./routes/restores.ts";
 import { runRoutes } from "./routes/runs.ts";
+import { snapshotRoutes } from "./routes/snapshots.ts";
 import { statusRoutes } from "./routes/status.ts";
 import { bindSocket } from "./socket.ts";
 
@@ -144,6 +148,10 @@ export function buildApi(control: DaemonControl, { network, onRoute, limits }: A
       eventRoutes(scope, streams);
       auditRoutes(scope, control);
       configWritingRoutes(scope, control);
+      snapshotRoutes(scope, control);
+      restoreRoutes(scope, control);
+      maintenanceRoutes(scope, control);
+      reportRoutes(scope, control);
     },
     { prefix: PREFIX },
   );

@@ -2,6 +2,8 @@
 import { formatWall, pathText, type SnapshotEntry } from "../index.ts";
 import { safe } from "./format.ts";
 
+export { entryJson } from "../index.ts";
+
 const LETTERS: Readonly<Record<SnapshotEntry["entry"]["type"], string>> = {
   file: "-",
   directory: "d",
@@ -33,26 +35,4 @@ export function entryRow({ entry }: SnapshotEntry, name: string, timezone: strin
   const mark = type === "directory" && name !== "/" ? "/" : "";
   const unreadable = entry.unreadable === true ? "  (could not be listed)" : "";
   return `${modeText(type, meta.mode)} ${owner.padEnd(8)} ${group.padEnd(8)} ${String(entry.size).padStart(12)} ${time} ${name}${mark}${link}${unreadable}`;
-}
-
-/** `path` shows bytes that are not UTF-8 as `\xNN`; `pathBase64` has them as they are. */
-export function entryJson({ path, entry, changedWhileRead }: SnapshotEntry): Record<string, unknown> {
-  const { meta } = entry;
-  return {
-    path: pathText(path),
-    pathBase64: Buffer.from(path).toString("base64"),
-    type: entry.type,
-    size: entry.size,
-    mode: `0${meta.mode.toString(8).padStart(3, "0")}`,
-    uid: meta.uid,
-    gid: meta.gid,
-    user: meta.user,
-    group: meta.group,
-    mtime: new Date(Number(meta.mtimeNs / 1_000_000n)).toISOString(),
-    mtimeNs: String(meta.mtimeNs),
-    links: meta.links,
-    ...(entry.linkTarget !== undefined && { linkTarget: pathText(entry.linkTarget) }),
-    ...(entry.unreadable === true && { unreadable: true }),
-    ...(changedWhileRead && { changedWhileRead: true }),
-  };
 }

@@ -1,15 +1,16 @@
 /** Values as the command line shows them. Pure. */
 import {
+  errorJson,
   escapeControl,
   formatSize,
   formatWall,
   toWall,
   wallParts,
-  type ErrorWire,
-  type HoldfastError,
   type RunRecord,
   type SnapshotInfo,
 } from "../index.ts";
+
+export { errorJson, snapshotJson } from "../index.ts";
 
 /** Digits of an id that people see and type. */
 export const SHORT_ID = 8;
@@ -40,39 +41,6 @@ export function holdText(hold: SnapshotInfo["hold"], timezone: string): string {
   return hold === false ? "" : hold === true ? "held" : `held until ${formatWall(hold, timezone)}`;
 }
 
-/** A snapshot in `--json`: what scripts may rely on. Times are ISO 8601 in UTC, sizes bytes. */
-export function snapshotJson(info: SnapshotInfo, targets: readonly string[]): Record<string, unknown> {
-  return {
-    id: info.id,
-    time: iso(info.timeMs),
-    endTime: iso(info.endMs),
-    host: info.host,
-    job: info.job,
-    source: info.source,
-    sourceType: info.sourceType,
-    mode: info.mode,
-    status: info.status,
-    targets,
-    sourceBytes: info.sourceBytes,
-    newBytes: info.newBytes,
-    storedBytes: info.storedBytes,
-    files: info.files,
-    directories: info.directories,
-    others: info.others,
-    unreadable: info.unreadableCount,
-    changedWhileRead: info.changedWhileRead,
-    tags: info.tags,
-    description: info.description,
-    hold: typeof info.hold === "number" ? iso(info.hold) : info.hold,
-    run: info.run,
-    baseline: info.baseline ?? null,
-    previous: info.previous ?? null,
-    toolVersion: info.toolVersion,
-    configDigest: info.configDigest ?? null,
-    gitCommit: info.gitCommit ?? null,
-  };
-}
-
 /** A run in `--json`. */
 export function runJson(run: RunRecord): Record<string, unknown> {
   return {
@@ -87,15 +55,5 @@ export function runJson(run: RunRecord): Record<string, unknown> {
     targets: run.targets ?? null,
     error: run.error === undefined ? null : errorJson(run.error),
     statistics: run.statistics ?? null,
-  };
-}
-
-/** The members of an error that `--json` shows. */
-export function errorJson(error: HoldfastError | ErrorWire): Record<string, unknown> {
-  return {
-    code: error.code,
-    message: error.message,
-    ...(error.hint !== undefined && { hint: error.hint }),
-    ...(error.data !== undefined && { data: error.data }),
   };
 }

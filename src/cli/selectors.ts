@@ -1,5 +1,7 @@
 /** Arguments that name snapshots, paths, times and numbers, as values. Pure: the clock is passed in. */
-import { fromWall, HoldfastError, parseDuration, pathBytes, type SnapshotSelector } from "../index.ts";
+import { fromWall, HoldfastError, parseDuration, snapshotPath, type SnapshotSelector } from "../index.ts";
+
+export { snapshotPath } from "../index.ts";
 
 export interface NarrowFlags {
   readonly job?: string;
@@ -38,17 +40,6 @@ export function parsePathSelector(text: string, flags: NarrowFlags, when: When):
   const colon = text.indexOf(":");
   if (colon < 0) return { selector: parseSelector(text, flags, when), path: undefined };
   return { selector: parseSelector(text.slice(0, colon), flags, when), path: snapshotPath(text.slice(colon + 1)) };
-}
-
-/** A typed path in a snapshot as raw bytes: absolute, no double or final slashes. `\xNN` is a byte, as `ls` shows it. */
-export function snapshotPath(text: string): Buffer {
-  const parts = pathBytes(text)
-    .toString("latin1")
-    .split("/")
-    .filter((part) => part !== "" && part !== ".");
-  if (parts.includes(".."))
-    throw new HoldfastError("usage", `The path ${text} goes up with ..`, { hint: "Write the path from the snapshot's root." });
-  return Buffer.from(`/${parts.join("/")}`, "latin1");
 }
 
 /**

@@ -1,12 +1,19 @@
-/** What stands behind `DaemonControl`: the scheduler, the sessions and the state, for those who ask while the daemon works. */
+/**
+ * What stands behind `DaemonControl`: the scheduler, the sessions and the state, for those who ask while the daemon works.
+ * Above 500 lines: the turns of operations and runs are one thing; questions, tasks and reports have files of their own.
+ */
 import type { Clock } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
 import type { Progress, RunEvent, RunListener, RunStatus } from "../base/events.ts";
 import type { RunId } from "../base/ids.ts";
+import type { Randomness } from "../base/random.ts";
 import type { Config, JobConfig, JobMode } from "../config/config.ts";
 import { runBackup } from "../engine/apply.ts";
 import type { BackupResult } from "../engine/backup/backup.ts";
-import { operationsAt, type OperationHooks, type Operations, type Workplace } from "../engine/operations.ts";
+import { operationsAt, type DaemonOperations, type OperationHooks, type Workplace } from "../engine/operations.ts";
+import type { Queries } from "../engine/queries.ts";
+import { confine, type ConfinedPlace } from "../engine/restore/confine.ts";
+import type { RunRestoreOptions } from "../engine/restore/run.ts";
 import type { RunOutcome } from "../engine/runs.ts";
 import type { Session } from "../engine/session.ts";
 import { reportStatus } from "../engine/status.ts";
@@ -19,8 +26,11 @@ import type { Feed } from "./feed.ts";
 import { Monitor, type DaemonMonitor, type MonitorOptions } from "./monitor.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { ConfigWriting } from "./config-writing.ts";
+import { Questions } from "./questions.ts";
 import type { Reloader, ReloadOutcome } from "./reloader.ts";
+import { Reports } from "./reports.ts";
 import type { Sessions } from "./sessions.ts";
+import { Tasks } from "./tasks.ts";
 
 /** Operations at the same time, those that wait for their turn included: each may take threads and memory of its own. */
 const MAX_OPERATIONS = 16;
@@ -31,6 +41,7 @@ const ABORT_WAIT_MS = 10_000;
 
 export interface ControlOptions {
   readonly clock: Clock;
+  readonly random: Randomness;
   readonly state: State;
   readonly log: Log;
   readonly version: string;
@@ -62,6 +73,9 @@ export class Control implements DaemonControl {
   readonly monitor: DaemonMonitor;
   readonly audit: AuditLog;
   readonly configWriting: ConfigWriting;
+  readonly tasks: Tasks;
+  readonly reports: Reports;
+  readonly #questions: Questions;
   readonly #options: ControlOptions;
   readonly #startedMs: number;
   #scheduler: Scheduler | undefined;
@@ -92,6 +106,9 @@ export class Control implements DaemonControl {
       status: () => this.status(),
       scheduler: () => this.#scheduler,
     });
+    this.tasks = new Tasks(options.clock, options.random);
+    this.reports = new Reports(options);
+    this.#questions = new Questions(options.sessions);
     this.#ready.promise.catch(() => undefined);
   }
 
@@ -284,7 +301,7 @@ export class Control implements DaemonControl {
     return outcome;
   }
 
-  async operate<T>(hooks: AttachedHooks, act: (operations: Operations, hooks: OperationHooks) => Promise<T>): Promise<T> {
+  async operate<T>(hooks: AttachedHooks, act: (operations: DaemonOperations, hooks: OperationHooks) => Promise<T>): Promise<T> {
     this.#refuseWhenStopping();
     if (this.#operations.size >= MAX_OPERATIONS)
       throw new HoldfastError("state_busy", `The daemon has ${MAX_OPERATIONS} operations to do already`, {
@@ -306,6 +323,18 @@ export class Control implements DaemonControl {
     }
   }
 
+  query<T>(signal: AbortSignal, act: (queries: Queries, signal: AbortSignal) => Promise<T>): Promise<T> {
+    return this.#questions.ask(signal, act);
+  }
+
+  complain(text: string): void {
+    this.#options.log.warn(text);
+  }
+
+  confineRestore(to: RunRestoreOptions["to"], path: string): ConfinedPlace {
+    return confine(this.#options.current().control.restoreRoots, to, path);
+  }
+
   /**
    * Takes nothing more, lets operations end within `graceMs`, then aborts them and waits 10 s. Never rejects; a second call
    * with a shorter grace shortens the first. What was asked for and has not begun is kept.
@@ -313,7 +342,7 @@ export class Control implements DaemonControl {
   async stop(graceMs: number): Promise<void> {
     this.#stopping.abort();
     this.#ready.reject(stoppingError("state_busy"));
-    const ended = Promise.all(this.#operations.values());
+    const ended = Promise.all([...this.#operations.values(), this.#questions.stop()]);
     if (graceMs > 0) await this.#within(ended, graceMs);
     for (const abort of this.#operations.keys()) abort.abort(stoppingError("cancelled"));
     if (this.#operations.size > 0) await this.#within(ended, ABORT_WAIT_MS);

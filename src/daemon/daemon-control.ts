@@ -5,7 +5,10 @@
 import type { RunListener } from "../base/events.ts";
 import type { JobMode } from "../config/config.ts";
 import type { BackupResult } from "../engine/backup/backup.ts";
-import type { OperationHooks, Operations } from "../engine/operations.ts";
+import type { DaemonOperations, OperationHooks } from "../engine/operations.ts";
+import type { Queries } from "../engine/queries.ts";
+import type { ConfinedPlace } from "../engine/restore/confine.ts";
+import type { RunRestoreOptions } from "../engine/restore/run.ts";
 import type { RunOutcome } from "../engine/runs.ts";
 import type { StatusReport } from "../engine/status.ts";
 import type { Due } from "../scheduler/due.ts";
@@ -16,6 +19,8 @@ import type { DaemonMonitor } from "./monitor.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { ConfigWriting } from "./config-writing.ts";
 import type { ReloadOutcome } from "./reloader.ts";
+import type { Reports } from "./reports.ts";
+import type { Tasks } from "./tasks.ts";
 
 export interface DaemonInfo {
   readonly pid: number;
@@ -73,5 +78,15 @@ export interface DaemonControl {
   /** The files of the configuration, read and changed. */
   readonly configWriting: ConfigWriting;
   /** Has an operation done in the daemon, at its turn. The signal cancels it. */
-  operate<T>(hooks: AttachedHooks, act: (operations: Operations, hooks: OperationHooks) => Promise<T>): Promise<T>;
+  operate<T>(hooks: AttachedHooks, act: (operations: DaemonOperations, hooks: OperationHooks) => Promise<T>): Promise<T>;
+  /** Asks something of the targets. What `act` works with is closed when it has ended. */
+  query<T>(signal: AbortSignal, act: (queries: Queries, signal: AbortSignal) => Promise<T>): Promise<T>;
+  /** Where a restore of `path` may go that was asked for over the API. Throws `restore_refused`. */
+  confineRestore(to: RunRestoreOptions["to"], path: string): ConfinedPlace;
+  /** Says in the daemon's log what nobody else can be told any more. */
+  complain(text: string): void;
+  /** Work that nobody stays for. */
+  readonly tasks: Tasks;
+  /** What the configuration and the state say; no target is asked. */
+  readonly reports: Pick<Reports, keyof Reports>;
 }

@@ -122,6 +122,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   });
   const control = new Control({
     clock,
+    random,
     state,
     log,
     version: toolVersion,

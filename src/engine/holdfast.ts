@@ -12,6 +12,7 @@ import type {
 import type { Plan } from "../plan/plan.ts";
 import type { LogQuery, LogRecord, RunQuery, RunRecord, State } from "../state/state.ts";
 import type { Config } from "../config/config.ts";
+import { annotateSnapshot, deleteSnapshots } from "./change-snapshots.ts";
 import { applyNow, planNow, runBackup, type ApplyResult, type PlanRequest, type RunBackupOptions } from "./apply.ts";
 import { audited } from "./audit.ts";
 import type { BackupResult } from "./backup/backup.ts";
@@ -21,6 +22,7 @@ import type { RestoreAction } from "./restore/restore.ts";
 import { planRestoreRun, rollbackRestore, runRestore, type RestoreResult, type RunRestoreOptions } from "./restore/run.ts";
 import { performRun, type RunOutcome } from "./runs.ts";
 import { Session, type Surroundings } from "./session.ts";
+import { measureTargets } from "./sizes.ts";
 import {
   listAllSnapshots,
   selectSnapshot,
@@ -99,38 +101,12 @@ export class Holdfast implements AsyncDisposable {
     selectors: readonly SnapshotSelector[],
     signal?: AbortSignal,
   ): Promise<readonly { readonly snapshot: SnapshotInfo; readonly targets: readonly string[] }[]> {
-    const chosen = await Promise.all(selectors.map((selector) => this.select(selector, signal)));
-    for (const { info } of chosen)
-      if (info.hold !== false)
-        throw new HoldfastError("plan_held", `Snapshot ${info.id.slice(0, 8)} is held`, {
-          hint: "Release it first: `holdfast tag ID --hold=no`. Nothing was deleted.",
-        });
-    for (const { info, targets } of chosen)
-      await audited(
-        this.session,
-        { action: "snapshot.delete", subject: info.id, detail: { job: info.job, source: info.source, targets } },
-        async () => {
-          for (const name of targets) {
-            const store = await this.session.store(name);
-            const own = (await store.snapshots({ signal })).filter(({ id }) => id === info.id);
-            await store.delete(own, { reason: "asked for", signal });
-          }
-        },
-      );
-    return chosen.map(({ info, targets }) => ({ snapshot: info, targets }));
+    return await deleteSnapshots(this.session, selectors, signal);
   }
 
   /** Annotates a snapshot on every target that holds it. */
   async annotate(selector: SnapshotSelector, annotation: Annotation, signal?: AbortSignal): Promise<SnapshotInfo> {
-    const { info, targets } = await this.select(selector, signal);
-    await audited(this.session, { action: "snapshot.annotate", subject: info.id, detail: { ...annotation } }, async () => {
-      for (const name of targets) {
-        const store = await this.session.store(name);
-        const own = (await store.snapshots({ signal })).find(({ id }) => id === info.id);
-        if (own !== undefined) await store.annotate(own, annotation, signal);
-      }
-    });
-    return (await this.select({ id: info.id }, signal)).info;
+    return (await annotateSnapshot(this.session, selector, annotation, signal)).info;
   }
 
   restore(options: RunRestoreOptions): Promise<RunOutcome<RestoreResult>> {
@@ -205,33 +181,8 @@ export class Holdfast implements AsyncDisposable {
   }
 
   /** What each target holds: objects, bytes, snapshots, free space. */
-  async stats(signal?: AbortSignal): Promise<TargetStats[]> {
-    const { open, closed } = await this.session.stores();
-    const all: TargetStats[] = [];
-    for (const store of open) {
-      const [capacity, snapshots] = [await store.capacity(signal), await store.snapshots({ signal })];
-      const newest = new Map(snapshots.map((one) => [`${one.host}/${one.job}/${one.source}`, one]));
-      all.push({
-        target: store.name,
-        error: undefined,
-        snapshots: snapshots.length,
-        ...capacity,
-        sourceBytes: [...newest.values()].reduce((sum, { sourceBytes }) => sum + sourceBytes, 0),
-        totalSourceBytes: snapshots.reduce((sum, { sourceBytes }) => sum + sourceBytes, 0),
-      });
-    }
-    for (const { target, error } of closed)
-      all.push({
-        target: target.name,
-        error,
-        snapshots: 0,
-        storedBytes: 0,
-        objects: 0,
-        freeBytes: undefined,
-        sourceBytes: 0,
-        totalSourceBytes: 0,
-      });
-    return all;
+  stats(signal?: AbortSignal): Promise<TargetStats[]> {
+    return measureTargets(this.session, signal);
   }
 
   runs(query: RunQuery = {}): RunRecord[] {

@@ -13,6 +13,8 @@ import { rollbackRestore, runRestore, type RestoreResult, type RunRestoreOptions
 import type { RunOutcome } from "./runs.ts";
 import type { Session } from "./session.ts";
 import { selectSnapshot } from "./snapshots.ts";
+import { verifyScopes } from "./verify/scopes.ts";
+import { runVerify, type TargetReports } from "./verify/verify.ts";
 
 export interface BackupRequest {
   readonly job: string;
@@ -73,6 +75,21 @@ export interface Operations {
   prune(request: PruneRequest, hooks: OperationHooks): Promise<void>;
 }
 
+export interface VerifyRequest {
+  /** Ids of snapshots, or unique prefixes. Empty: all. */
+  readonly snapshots: readonly string[];
+  /** Default: all that hold them. */
+  readonly target?: string | undefined;
+  /** Part of the stored data to read, 0 to 1. */
+  readonly readData: number;
+}
+
+/** What a daemon does beside that. */
+export interface DaemonOperations extends Operations {
+  /** One run for targets that hold the same ones. */
+  verify(request: VerifyRequest, hooks: OperationHooks): Promise<readonly RunOutcome<TargetReports>[]>;
+}
+
 /** What may go on only once at a time. */
 export interface Turn {
   readonly kind: Extract<RunKind, "backup" | "verify" | "prune">;
@@ -112,14 +129,31 @@ export function ownWorkplace(session: Session): Workplace {
   };
 }
 
-export function operationsAt(place: Workplace): Operations {
+export function operationsAt(place: Workplace): DaemonOperations {
   return {
     backup: (request, hooks) => backup(place, request, hooks),
     apply: (request, hooks) => apply(place, request, hooks),
     restore: (request, { signal }) => place.use((session) => runRestore(session, { ...request, signal })),
     rollback: ({ run, ...options }, { signal }) => place.use((session) => rollbackRestore(session, run, { ...options, signal })),
     prune: (request, hooks) => pruneNow(place, request, hooks),
+    verify: (request, hooks) => place.use((session) => verify(session, request, hooks)),
   };
+}
+
+async function verify(
+  session: Session,
+  { snapshots, target, readData }: VerifyRequest,
+  { signal }: OperationHooks,
+): Promise<readonly RunOutcome<TargetReports>[]> {
+  const scopes = await verifyScopes(
+    session,
+    snapshots.map((id) => ({ id })),
+    target,
+    signal,
+  );
+  const outcomes: RunOutcome<TargetReports>[] = [];
+  for (const scope of scopes) outcomes.push(await runVerify(session, { ...scope, readData, reason: "asked for", signal }));
+  return outcomes;
 }
 
 async function backup(place: Workplace, request: BackupRequest, hooks: OperationHooks): Promise<RunOutcome<BackupResult>> {

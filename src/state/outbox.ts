@@ -323,6 +323,17 @@ export class Outbox {
     return changed;
   }
 
+  /** Gives up what is pending of one event, also what is being sent; returns how many. */
+  discard(event: string, error: string, nowMs: number): number {
+    return this.#run(
+      `UPDATE deliveries SET state = 'dead', ended_ms = ?, error = ?, lease = NULL, lease_owner = NULL, lease_until_ms = NULL
+       WHERE state = 'pending' AND event = (SELECT sequence FROM events WHERE id = ?)`,
+      nowMs,
+      error,
+      event,
+    );
+  }
+
   /** Gives up on what nobody delivers: its receiver is not in the configuration any more. */
   expire(receiver: string, beforeMs: number, nowMs: number, error: string): void {
     this.#run(

@@ -20,6 +20,7 @@ import { OwedHooks } from "./owed-hooks.ts";
 import { RunFigures } from "./run-figures.ts";
 import { isRegardedAsDead, processIdentity } from "./process-identity.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
+import { readRunFacts, type RunFacts, type RunFactsQuery } from "./run-facts.ts";
 import { migrate, schemaVersion, SCHEMA_VERSION } from "./schema.ts";
 
 const FILE = "state.db";
@@ -309,6 +310,11 @@ export class State implements Disposable {
       ...(after === undefined ? [] : [after.startedMs, after.startedMs, after.id]),
       query.limit ?? 100,
     ]).map(toRun);
+  }
+
+  /** Facts of backups that have ended, newest first. */
+  runFacts(query: RunFactsQuery): RunFacts[] {
+    return this.#guard(() => readRunFacts(this.#database, query));
   }
 
   /** Runs without an end, oldest first: of this process, and of others that may still live. */

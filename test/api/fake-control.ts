@@ -7,7 +7,11 @@ import { asRunId } from "../../src/base/ids.ts";
 import type { ConfigWriting } from "../../src/daemon/config-writing.ts";
 import type { AuditEntry } from "../../src/state/audit.ts";
 import type { AttachedHooks, DaemonControl, DaemonStatus } from "../../src/daemon/daemon-control.ts";
-import type { OperationHooks, Operations } from "../../src/engine/operations.ts";
+import { Tasks } from "../../src/daemon/tasks.ts";
+import type { DaemonOperations, OperationHooks } from "../../src/engine/operations.ts";
+import type { Queries } from "../../src/engine/queries.ts";
+import { systemRandom } from "../../src/codec/system-random.ts";
+import { createSystemClock } from "../../src/state/system-clock.ts";
 
 export interface FakeControl extends DaemonControl {
   /** What was asked for, in order. */
@@ -23,11 +27,15 @@ export interface FakeControl extends DaemonControl {
   /** Of the log: level and text. */
   readonly lines: string[];
   /** What the server said of itself, in order. */
-  readonly reports: (ApiStatus | undefined)[];
+  readonly served: (ApiStatus | undefined)[];
   /** What was recorded, in order. */
   readonly audited: AuditEntry[];
   /** What becomes of a change of the configuration. */
   write: ConfigWriting["write"];
+  /** Answers of queries by their name; what is not here answers `{}`. */
+  queries: Partial<Queries>;
+  /** What was said in the log. */
+  readonly complaints: string[];
 }
 
 export const NO_SETTINGS: ControlConfig = {
@@ -61,7 +69,7 @@ export const RUN = asRunId("0123456789abcdef0123456789abcdef");
 export function fakeControl(): FakeControl {
   const asked: string[] = [];
   const lines: string[] = [];
-  const reports: (ApiStatus | undefined)[] = [];
+  const served: (ApiStatus | undefined)[] = [];
   const listeners = new Set<() => void>();
   const secrets = new Map<string, string>(Object.entries(TOKENS));
   const at =
@@ -123,7 +131,7 @@ export function fakeControl(): FakeControl {
   const control: FakeControl = {
     asked,
     lines,
-    reports,
+    served,
     secrets,
     settings: NO_SETTINGS,
     read: () => listeners.forEach((listener) => listener()),
@@ -140,7 +148,7 @@ export function fakeControl(): FakeControl {
         return { [Symbol.dispose]: () => void listeners.delete(listener) };
       },
       log: { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") },
-      report: (status) => void reports.push(status),
+      report: (status) => void served.push(status),
     },
     monitor: {
       isAlive: () => true,
@@ -164,6 +172,49 @@ export function fakeControl(): FakeControl {
     configWriting: {
       source: () => ({ digest: "d".repeat(64), files: [{ path: "/c.yaml", text: "version: 1\n" }], problems: [] }),
       write: (request) => control.write(request),
+    },
+    queries: {},
+    complaints: [],
+    complain: (text) => void control.complaints.push(text),
+    tasks: new Tasks(createSystemClock(), systemRandom),
+    query: async (signal, act) =>
+      await act(
+        new Proxy({} as Queries, {
+          get: (_, name: keyof Queries) =>
+            control.queries[name] ??
+            (async (...request: unknown[]) => {
+              asked.push(`${name} ${JSON.stringify(request)}`);
+              return {};
+            }),
+        }),
+        signal,
+      ),
+    confineRestore: (to) => {
+      if (to === "in-place" || !to.folder.startsWith("/restored"))
+        throw new HoldfastError("restore_refused", "Not there", { hint: "Somewhere else." });
+      return { to, within: [Buffer.from("/restored")] };
+    },
+    reports: {
+      targets: () => ({ targets: [] }),
+      schedules: async (name) => {
+        if (name !== undefined) job(name);
+        return { timezone: "UTC", time: "", jobs: [], maintenance: {} };
+      },
+      analytics: async (query) => {
+        asked.push(`analytics ${JSON.stringify(query)}`);
+        return { runs: 0, jobs: [] };
+      },
+      config: () => ({ version: 1 }),
+      pending: () => ({ pending: [] }),
+      assertPending: (plan) => {
+        if (plan !== "0123456789ab") throw new HoldfastError("name_unknown", "No such plan waits");
+      },
+      outbox: () => ({ notifications: [] }),
+      resend: () => 1,
+      discard: (event, by) => {
+        asked.push(`discard ${event} ${by}`);
+        return 1;
+      },
     },
     work: async () => ({ done: true }),
     info: () => info,
@@ -205,12 +256,13 @@ export function fakeControl(): FakeControl {
         asked.push(`${name} ${JSON.stringify(request)}`);
         return (await control.work({ ...hooks, ...own }, request)) as never;
       };
-      const operations: Operations = {
+      const operations: DaemonOperations = {
         backup: perform("backup"),
         apply: perform("apply"),
         restore: perform("restore"),
         rollback: perform("rollback"),
         prune: perform("prune"),
+        verify: perform("verify"),
       };
       return await act(operations, hooks);
     },

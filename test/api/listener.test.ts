@@ -40,7 +40,7 @@ async function stage(changes: (port: number, path: string) => Partial<ControlCon
   control.settings = { ...NO_SETTINGS, tokens: CONFIGURED, ...changes(port, folder.path) };
   const reported: (() => void)[] = [];
   control.access.report = (status) => {
-    control.reports.push(status);
+    control.served.push(status);
     reported.shift()?.();
   };
   const first = new Promise<void>((resolve) => reported.push(resolve));
@@ -97,7 +97,7 @@ async function ask(
 
 test("nothing is opened when nothing is said, and what is said later is opened, moved and closed at once", async () => {
   await using on = await stage(() => ({}));
-  expect(on.control.reports).toEqual([undefined]);
+  expect(on.control.served).toEqual([undefined]);
   await on.set({ listen: tcp(on.port) });
   expect((await ask(on)).status).toBe(200);
   const other = await freePort();
@@ -106,7 +106,7 @@ test("nothing is opened when nothing is said, and what is said later is opened, 
   await expect(ask(on)).rejects.toMatchObject({ code: "ECONNREFUSED" });
   await on.set({ listen: undefined });
   await expect(ask({ port: other })).rejects.toMatchObject({ code: "ECONNREFUSED" });
-  expect(on.control.reports.map((one) => one?.open)).toEqual([undefined, true, true, undefined]);
+  expect(on.control.served.map((one) => one?.open)).toEqual([undefined, true, true, undefined]);
   expect(on.control.lines).toEqual([
     `info the API is served at http://127.0.0.1:${on.port}`,
     `info the API is served at http://127.0.0.1:${other}`,
@@ -131,7 +131,7 @@ test("without a token that is accepted nothing is open, loudly", async () => {
   for (const role of ["viewer", "operator", "admin"]) on.control.secrets.delete(role);
   await on.set({});
   await expect(ask(on)).rejects.toMatchObject({ code: "ECONNREFUSED" });
-  expect(on.control.reports.at(-1)).toMatchObject({ open: false, error: { code: "api_unavailable" } });
+  expect(on.control.served.at(-1)).toMatchObject({ open: false, error: { code: "api_unavailable" } });
   expect(on.control.lines.at(-1)).toBe(
     `error The API at http://127.0.0.1:${on.port} is not opened: it has no token that is accepted`,
   );
@@ -145,7 +145,7 @@ test("a port that is taken is an error in log and status, and the control socket
   await once(taken, "listening");
   const { port } = taken.address() as AddressInfo;
   await using on = await stage(() => ({ listen: tcp(port) }));
-  expect(on.control.reports).toEqual([
+  expect(on.control.served).toEqual([
     expect.objectContaining({
       listen: `127.0.0.1:${port}`,
       open: false,
@@ -177,19 +177,19 @@ test("TLS: only over it, with a certificate that is taken over when it changes, 
     /^error The certificate .*tls.crt and the key .*tls.key cannot be used .*; the one before is kept$/,
   );
   expect(on.control.lines.join()).not.toContain(CERTIFICATE_KEY.slice(40, 60));
-  expect(on.control.reports.at(-1)).toMatchObject({ open: true, tls: true, error: { code: "api_unavailable" } });
+  expect(on.control.served.at(-1)).toMatchObject({ open: true, tls: true, error: { code: "api_unavailable" } });
   expect((await ask(on, { tls: true })).certificate).toBe(first.certificate);
   // The same with another end is another file, and the same certificate.
   writeFileSync(join(on.path, "tls.crt"), `${CERTIFICATE}\n`);
   await on.set({});
   expect(on.control.lines.at(-1)).toBe("info the API has a new certificate");
   expect((await ask(on, { tls: true })).status).toBe(200);
-  expect(on.control.reports.at(-1)).toMatchObject({ open: true, tls: true });
+  expect(on.control.served.at(-1)).toMatchObject({ open: true, tls: true });
   // Without TLS it is never served where TLS was asked for.
   const other = await freePort();
   await on.set({ listen: tcp(other), tls: { cert: "/nowhere/tls.crt", key: "/nowhere/tls.key" } });
   await expect(ask({ port: other })).rejects.toMatchObject({ code: "ECONNREFUSED" });
-  expect(on.control.reports.at(-1)).toMatchObject({ open: false });
+  expect(on.control.served.at(-1)).toMatchObject({ open: false });
 });
 
 test("a Unix socket: with tokens too, replaced when it is dead, and never when it is another's", async () => {
@@ -199,7 +199,7 @@ test("a Unix socket: with tokens too, replaced when it is dead, and never when i
   expect((await ask({ socketPath })).status).toBe(200);
   expect((await ask({ socketPath }, { token: "x".repeat(32) })).status).toBe(401);
   const other = await stage(() => ({ listen: { kind: "unix", path: socketPath } }));
-  expect(other.control.reports[0]).toMatchObject({
+  expect(other.control.served[0]).toMatchObject({
     open: false,
     error: { message: expect.stringContaining("another program listens there") },
   });
@@ -209,7 +209,7 @@ test("a Unix socket: with tokens too, replaced when it is dead, and never when i
   expect(lstatSync(socketPath, { throwIfNoEntry: false })).toBeUndefined();
   writeFileSync(socketPath, "precious");
   await using third = await stage(() => ({ listen: { kind: "unix", path: socketPath } }));
-  expect(third.control.reports[0]).toMatchObject({
+  expect(third.control.served[0]).toMatchObject({
     open: false,
     error: { message: expect.stringContaining("there is something else") },
   });
@@ -256,5 +256,5 @@ test("a token that takes long to be had holds nothing up: neither the start, nor
   await served[Symbol.asyncDispose]();
   secret.resolve(new Secret(TOKENS.viewer));
   await new Promise(setImmediate);
-  expect([control.reports, control.lines.filter((line) => line.startsWith("info"))]).toEqual([[], []]);
+  expect([control.served, control.lines.filter((line) => line.startsWith("info"))]).toEqual([[], []]);
 });

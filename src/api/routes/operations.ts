@@ -154,7 +154,7 @@ export function operationRoutes(app: FastifyInstance, control: DaemonControl, at
       },
     },
     async ({ params }) => {
-      attachments.cancel(params.id);
+      if (!control.tasks.cancel(params.id)) attachments.cancel(params.id);
       return { cancelled: true };
     },
   );

@@ -1,4 +1,5 @@
 import {
+  actionJson,
   ERROR_CODES,
   formatDuration,
   hasChanges,
@@ -11,7 +12,6 @@ import { hooksFor, operationsFor } from "../beside.ts";
 import type { Context } from "../context.ts";
 import { errorJson, plural, safe, shortId, size } from "../format.ts";
 import { Reporter } from "../reporter.ts";
-import { actionJson } from "./plan.ts";
 
 const PARTIAL = 3;
 const INTERRUPTED = 130;

@@ -1,4 +1,12 @@
-import { formatAuditHead, HoldfastError, openState, parseAuditHead, renderCsv, requireIntact, type AuditRecord } from "../../index.ts";
+import {
+  formatAuditHead,
+  HoldfastError,
+  openState,
+  parseAuditHead,
+  renderCsv,
+  requireIntact,
+  type AuditRecord,
+} from "../../index.ts";
 import type { Context } from "../context.ts";
 import { plural, safe, wallSeconds } from "../format.ts";
 import type { FormatFlags } from "../program.ts";

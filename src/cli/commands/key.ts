@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import {
+  DEFAULT_KDF,
   errnoOf,
   generateKeyFile,
   HoldfastError,
@@ -95,9 +96,6 @@ export async function keyAdd(context: Context, flags: KeyAddFlags): Promise<void
   if (context.json) await context.printJson({ added });
   else for (const { target, id } of added) await context.note(`target ${target}: added slot ${shortId(id)}`);
 }
-
-/** For targets whose own way in is a key file, which says nothing of passwords. */
-const DEFAULT_KDF = { function: "argon2id", memoryKiB: 65_536, passes: 3, parallelism: 4 } as const;
 
 async function newUnlocking(context: Context, flags: KeyAddFlags): Promise<Unlocking> {
   if (flags.keyFile !== undefined) {

@@ -1,4 +1,5 @@
 import {
+  actionJson,
   diffConfigs,
   hasChanges,
   heldActions,
@@ -6,7 +7,6 @@ import {
   renderConfigDiff,
   renderPlan,
   unavailableTargets,
-  type Action,
   type ConfigChange,
 } from "../../index.ts";
 import type { Context, Opened } from "../context.ts";
@@ -73,29 +73,4 @@ function configDiff({ state, loaded }: Opened): { readonly changes: ConfigChange
   if (texts.length > 1 || before.config === undefined)
     return { changes: undefined, text: `~ it has changed (accepted ${iso(accepted.timeMs)})\n` };
   return { changes: diffConfigs(before.config, config), text: "" };
-}
-
-/** An action in `--json`: its members, with snapshots by their ids. */
-export function actionJson(action: Action): Record<string, unknown> {
-  if (action.kind !== "retention")
-    return {
-      ...action,
-      ...(action.kind === "backup" && { slotMs: undefined, slot: action.slotMs === undefined ? null : iso(action.slotMs) }),
-    };
-  const short = ({
-    id,
-    source,
-    timeMs,
-    storedBytes,
-  }: {
-    id: string;
-    source: string;
-    timeMs: number;
-    storedBytes: number;
-  }): Record<string, unknown> => ({ id, source, time: iso(timeMs), storedBytes });
-  return {
-    ...action,
-    remove: action.remove.map(({ snapshot, reason }) => ({ ...short(snapshot), reason })),
-    keep: action.keep.map(({ snapshot, reasons }) => ({ ...short(snapshot), reasons })),
-  };
 }

@@ -1,6 +1,6 @@
-import { renderCsv, type TargetStats } from "../../index.ts";
+import { ratioOf, renderCsv, statsJson } from "../../index.ts";
 import type { Context } from "../context.ts";
-import { count, errorJson, size } from "../format.ts";
+import { count, size } from "../format.ts";
 import type { FormatFlags } from "../program.ts";
 import { renderTable } from "../width.ts";
 
@@ -48,18 +48,4 @@ export async function stats(context: Context, flags: FormatFlags): Promise<void>
     if (rows.length > 0) await context.print(renderTable(columns, rows, { bold: context.colors("stdout") }));
   }
   if (!context.json) for (const { error } of all) if (error !== undefined) await context.warn(error.message);
-}
-
-function statsJson({ error, freeBytes, ...rest }: TargetStats): Record<string, unknown> {
-  return {
-    ...rest,
-    freeBytes: freeBytes ?? null,
-    ratio: ratioOf({ ...rest, error, freeBytes }),
-    ...(error !== undefined && { error: errorJson(error) }),
-  };
-}
-
-/** How many times larger all snapshots together are than what is stored for them. */
-function ratioOf({ totalSourceBytes, storedBytes }: TargetStats): number | null {
-  return storedBytes === 0 || totalSourceBytes === 0 ? null : Math.round((totalSourceBytes / storedBytes) * 10) / 10;
 }

@@ -1,5 +1,5 @@
-import { formatDuration, HoldfastError, type SnapshotId, type VerifyReport } from "../../index.ts";
-import type { Context, Opened } from "../context.ts";
+import { formatDuration, verifyScopes, type VerifyReport } from "../../index.ts";
+import type { Context } from "../context.ts";
 import { count, plural, safe, shortId, size } from "../format.ts";
 import { exitCodeOf, outcomeJson, reportOutcome } from "../outcome.ts";
 import { Reporter } from "../reporter.ts";
@@ -16,9 +16,10 @@ export async function verify(context: Context, texts: readonly string[], flags: 
   await using reporter = new Reporter(context, { reportsDamage: true });
   await using opened = await context.open(reporter.listener);
   const { holdfast } = opened;
-  if (flags.target !== undefined) holdfast.session.target(flags.target);
+  const when = { nowMs: context.clock.now(), timezone: holdfast.config.daemon.timezone };
+  const selectors = texts.map((text) => parseSelector(text, {}, when));
   let code = 0;
-  for (const { targets, snapshots } of await scopes(context, opened, texts, flags.target)) {
+  for (const { targets, snapshots } of await verifyScopes(holdfast.session, selectors, flags.target, context.signal)) {
     const outcome = await holdfast.verify({ targets, snapshots, readData, reason: "asked for", signal: context.signal });
     await reporter.end();
     if (context.json)
@@ -37,33 +38,6 @@ export async function verify(context: Context, texts: readonly string[], flags: 
     code = Math.max(code, exitCodeOf(outcome));
   }
   return code;
-}
-
-interface Scope {
-  readonly targets: readonly string[] | undefined;
-  readonly snapshots: readonly SnapshotId[];
-}
-
-/** What to verify where: all, or the named snapshots on each target that holds them; targets that hold the same ones together. */
-async function scopes(
-  context: Context,
-  { holdfast }: Opened,
-  texts: readonly string[],
-  target: string | undefined,
-): Promise<readonly Scope[]> {
-  if (texts.length === 0) return [{ targets: target === undefined ? undefined : [target], snapshots: [] }];
-  const byTarget = new Map<string, SnapshotId[]>();
-  for (const text of texts) {
-    const when = { nowMs: context.clock.now(), timezone: holdfast.config.daemon.timezone };
-    const { info, targets } = await holdfast.select(
-      parseSelector(text, target === undefined ? {} : { target }, when),
-      context.signal,
-    );
-    for (const name of targets) byTarget.set(name, [...(byTarget.get(name) ?? []), info.id]);
-  }
-  const groups = Map.groupBy(byTarget, ([, ids]) => ids.join());
-  if (groups.size === 0) throw new HoldfastError("snapshot_missing", "No target holds these snapshots");
-  return [...groups.values()].map((group) => ({ targets: group.map(([name]) => name), snapshots: group[0]?.[1] ?? [] }));
 }
 
 /** Every check with its result, then what is damaged and what depends on it. */

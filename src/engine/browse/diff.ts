@@ -1,3 +1,5 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { throwIfAborted } from "../../base/abort.ts";
 import type { SnapshotEntry, SnapshotInfo, Store } from "../../formats/format.ts";
 import { entryAt } from "./entries.ts";
 
@@ -51,6 +53,8 @@ interface Level {
 }
 
 const BATCH = 512;
+/** Entries that are compared in one turn of the event loop, where all of them are in memory. */
+const PAIRS_A_TURN = 4096;
 
 class Diff {
   readonly #before: Store;
@@ -67,7 +71,12 @@ class Diff {
     if (this.#same(a, b)) return;
     const stack: Level[] = [this.#level(a, b)];
     let changes: Change[] = [];
+    let pairs = 0;
     for (let level = stack.at(-1); level !== undefined; level = stack.at(-1)) {
+      if (++pairs % PAIRS_A_TURN === 0) {
+        await nextTurn();
+        throwIfAborted(this.#signal);
+      }
       const pair = await nextPair(level);
       if (pair === undefined) {
         stack.pop();

@@ -1,9 +1,14 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { throwIfAborted } from "../../base/abort.ts";
 import type { EntryType } from "../../sources/source.ts";
 import { nameText } from "../../sources/files/exclude.ts";
+import { compileGlobText } from "./glob.ts";
 import type { SnapshotEntry, SnapshotInfo, Store } from "../../formats/format.ts";
 
 /** Folders of which the result is remembered; beyond that the oldest are searched again when they are met again. */
 const REMEMBERED = 100_000;
+/** Folders that are looked at in one turn of the event loop, where all of them are in memory. */
+const FOLDERS_A_TURN = 64;
 
 export interface FindQuery {
   /** A glob: `*` and `?` within a name, `**` across folders, `[a-z]`. With a slash it matches whole paths, else names. */
@@ -59,6 +64,7 @@ class Search {
   readonly matches: (entry: SnapshotEntry) => boolean;
   /** By path and tree: where a pattern with slashes matches depends on both. */
   readonly #known = new Map<string, Known>();
+  #looked = 0;
 
   constructor(store: Store, signal: AbortSignal, matches: (entry: SnapshotEntry) => boolean) {
     this.#store = store;
@@ -69,6 +75,10 @@ class Search {
   async *below(start: SnapshotEntry): AsyncGenerator<SnapshotEntry, void, undefined> {
     const stack = [start];
     for (let folder = stack.pop(); folder !== undefined; folder = stack.pop()) {
+      if (++this.#looked % FOLDERS_A_TURN === 0) {
+        await nextTurn();
+        throwIfAborted(this.#signal);
+      }
       const known = await this.#look(folder);
       yield* known.hits;
       for (let i = known.folders.length - 1; i >= 0; i--) stack.push(known.folders[i] as SnapshotEntry);
@@ -99,61 +109,11 @@ class Search {
 
 /** A test for entries from a glob. Names that are not UTF-8 are matched one character a byte. */
 export function compileGlob(pattern: string, ignoreCase: boolean): (entry: SnapshotEntry) => boolean {
-  const expression = new RegExp(`^${globSource(pattern)}$`, ignoreCase ? "isu" : "su");
-  if (!pattern.includes("/")) return (entry) => expression.test(textOf(entry.entry.name));
-  return (entry) => expression.test(textOf(entry.path).replace(/^(?!\/)/, "/"));
+  const fits = compileGlobText(pattern, ignoreCase);
+  if (!pattern.includes("/")) return (entry) => fits(textOf(entry.entry.name));
+  return (entry) => fits(textOf(entry.path).replace(/^(?!\/)/, "/"));
 }
 
 function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("latin1").split("/").map(nameText).join("/");
-}
-
-function globSource(pattern: string): string {
-  // A path pattern that does not begin at the root may begin at any folder.
-  const whole = pattern.includes("/") && !pattern.startsWith("/") ? `/**/${pattern.replace(/^\*\*\//, "")}` : pattern;
-  let source = "";
-  for (let i = 0; i < whole.length;) {
-    const rest = whole.slice(i);
-    const set = /^\[([!^]?)(\]?[^\]]*)\]/.exec(rest);
-    if (rest.startsWith("/**/")) {
-      source += "/(?:.*/)?";
-      i += 4;
-    } else if (rest === "/**") {
-      source += "/.*";
-      i += 3;
-    } else if (rest.startsWith("**")) {
-      source += ".*";
-      i += 2;
-    } else if (rest.startsWith("*")) {
-      source += "[^/]*";
-      i++;
-    } else if (rest.startsWith("?")) {
-      source += "[^/]";
-      i++;
-    } else if (set !== null && set[2] !== "") {
-      source += `(?!/)[${set[1] === "" ? "" : "^"}${setSource(set[2] as string)}]`;
-      i += set[0].length;
-    } else {
-      const at = rest.startsWith("\\") && rest.length > 1 ? 1 : 0;
-      const char = String.fromCodePoint(rest.codePointAt(at) as number);
-      source += char.replace(/[\\^$.*+?()[\]{}|/]/, "\\$&");
-      i += at + char.length;
-    }
-  }
-  return source;
-}
-
-/** A range that runs backwards is its three characters. */
-function setSource(set: string): string {
-  const escaped = (char: string): string => char.replace(/[\\\]^[\-&~|()/{}.]/, "\\$&");
-  const chars = Array.from(set);
-  let source = "";
-  for (let i = 0; i < chars.length; i++) {
-    const [from, dash, to] = [chars[i] as string, chars[i + 1], chars[i + 2]];
-    if (dash === "-" && to !== undefined && (from.codePointAt(0) as number) <= (to.codePointAt(0) as number)) {
-      source += `${escaped(from)}-${escaped(to)}`;
-      i += 2;
-    } else source += escaped(from);
-  }
-  return source;
 }

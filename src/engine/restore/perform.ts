@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { errnoOf, HoldfastError } from "../../base/errors.ts";
 import { randomHex } from "../../base/random.ts";
 import { systemRandom } from "../../codec/system-random.ts";
+import { assertWithin } from "./confine.ts";
 import { checkRequest, destinationPath, makeDestination, openAgain, shownPath } from "./destination.ts";
 import { Directories, splitPath } from "./directories.ts";
 import { ContentPipeline, type PipelineFile } from "./content-pipeline.ts";
@@ -88,6 +89,12 @@ class Performer implements AsyncDisposable {
     const top = makeDestination(destination, bringsMode ? 0o700 : 0o755);
     this.#settlesTop = top.made && bringsMode;
     this.#directories = new Directories(top.fd);
+    try {
+      if (request.destination.kind === "folder") assertWithin(top.fd, request.within);
+    } catch (error) {
+      this.#directories[Symbol.dispose]();
+      throw error;
+    }
     const token = randomHex(systemRandom, 8);
     const identity = { uid: process.geteuid?.() ?? 0, umask: process.umask() };
     this.#writer = new FileWriter(this.#directories, { token: `${token}m`, ...identity });

@@ -8,6 +8,7 @@ import { readXattrs } from "../../posix/xattr.ts";
 import type { SnapshotEntry } from "../../formats/format.ts";
 import { compileExclude, nameText, type ExcludeRules } from "../../sources/files/exclude.ts";
 import { checkRequest, destinationPath, openDestination, protectedPaths, shownPath } from "./destination.ts";
+import { assertWithin } from "./confine.ts";
 import { Directories, joinPath, rawBytes, splitPath } from "./directories.ts";
 import type { EntryAction, RestoreAction, RestoreRequest } from "./restore.ts";
 import { decide, type LiveEntry } from "./verdict.ts";
@@ -41,6 +42,7 @@ export async function* planRestore(
   checkRequest(request);
   const top = openDestination(destinationPath(request));
   using live = top === undefined ? undefined : new Directories(top);
+  if (top !== undefined && request.destination.kind === "folder") assertWithin(top, request.within);
   yield* new Planner(request, live, signal).run();
 }
 

@@ -29,6 +29,8 @@ export interface RestoreRequest {
    * Undefined: unknown, and `delete` on live data is refused.
    */
   readonly roots: readonly Uint8Array[] | undefined;
+  /** Real paths of folders; the destination, once it is open, must lie inside one. Undefined: anywhere. */
+  readonly within?: readonly Uint8Array[] | undefined;
   /** Absolute live paths that are never deleted or replaced: targets, the state folder. */
   readonly protect: readonly Uint8Array[];
 }

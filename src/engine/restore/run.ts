@@ -27,6 +27,8 @@ export interface RunRestoreOptions {
   readonly safetySnapshot: boolean;
   /** The user agreed to a restore over live data. */
   readonly confirmedLive: boolean;
+  /** Real paths of folders, one of which a destination must lie inside when it is open; see `confine`. */
+  readonly within?: readonly Uint8Array[] | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -157,6 +159,7 @@ function requestFor(session: Session, store: Store, snapshot: SnapshotInfo, opti
     delete: options.delete,
     confirmedLive: options.confirmedLive,
     roots: rootsOf(session, snapshot),
+    within: options.within,
     protect: protect.map((path) => Buffer.from(path)),
   };
 }
