@@ -2,7 +2,7 @@
 import { asHoldfastError, HoldfastError } from "../base/errors.ts";
 import type { SnapshotInfo } from "../formats/format.ts";
 import type { AuditEntry, AuditOutcome } from "../state/audit.ts";
-import type { ApplyRequest, Operations, RestoreOperation, RollbackRequest } from "./operations.ts";
+import type { Applied, ApplyRequest, Operations, RestoreOperation, RollbackRequest } from "./operations.ts";
 import type { PruneRequest } from "./prune/prune-jobs.ts";
 import type { RunOutcome } from "./runs.ts";
 import type { Session } from "./session.ts";
@@ -46,13 +46,22 @@ export async function audited<T>(session: Session, deed: Deed, act: () => Promis
   }
 }
 
-/** How something ended by its result: a run says so itself. */
+/** How something ended by its result: a run says so itself, and a plan by its actions. */
 export function endOf(result: unknown): {
   readonly outcome: "accepted" | "failed";
   readonly code: string | undefined;
   readonly detail: Readonly<Record<string, unknown>> | undefined;
 } {
-  const { run, status, error } = (typeof result === "object" && result !== null ? result : {}) as Partial<RunOutcome<unknown>>;
+  const end = (typeof result === "object" && result !== null ? result : {}) as Partial<RunOutcome<unknown> & Applied>;
+  if (Array.isArray(end.outcomes)) {
+    const failures = end.outcomes.filter(({ status }) => status === "failed");
+    return {
+      outcome: failures.length === 0 ? "accepted" : "failed",
+      code: failures[0] && (failures[0].error?.code ?? "failed"),
+      detail: { actions: end.outcomes.length, ...(failures.length > 0 && { failed: failures.length }) },
+    };
+  }
+  const { run, status, error } = end;
   const failed = typeof status === "string" && status !== "success" && status !== "partial" && status !== "skipped";
   return {
     outcome: failed ? "failed" : "accepted",

@@ -153,7 +153,11 @@ export class ConfigFiles {
       this.#at("checked");
       renameSync(temporary, target);
     } catch (error) {
-      rmSync(temporary, { force: true });
+      try {
+        rmSync(temporary, { force: true });
+      } catch {
+        // What is in the way there is told below.
+      }
       if (error instanceof HoldfastError) throw error;
       throw refused(
         `${file.path} cannot be replaced (${errnoOf(error) ?? "unknown error"})`,

@@ -143,6 +143,11 @@ describe("a request that changes something", () => {
       { outcome: "failed", code: "state_busy" },
     ]);
     expect(control.audited.filter(({ outcome }) => outcome === "begun")).toHaveLength(4);
+    control.audited.length = 0;
+    control.work = async () => ({ outcomes: [{ status: "done" }, { status: "failed", error }] });
+    await app.inject({ method: "POST", url: "/api/v1/operations/apply", payload: { approve: [], allowRecreate: false } });
+    expect(control.audited[1]).toMatchObject({ action: "plan.apply", outcome: "failed", code: "target_full" });
+    expect(control.audited[1]?.detail).toMatchObject({ actions: 2, failed: 1 });
   });
 });
 

@@ -241,6 +241,13 @@ describe("a file that is", () => {
     expect(readFileSync(path).includes(0xe9)).toBe(true);
   });
 
+  test("beside something that is in the way of a new one is refused", () => {
+    const files = filesAt(path);
+    mkdirSync(join(folder.path, ".holdfast.yaml.holdfast-new"));
+    expect(codeOf(() => files.write(files.prepare(NIGHTLY)))).toBe("config_write_refused");
+    expect(text()).toBe(FILE);
+  });
+
   test.runIf(process.getuid?.() !== 0)("in a folder that cannot be written is refused", () => {
     const files = filesAt(path);
     const prepared = files.prepare(NIGHTLY);

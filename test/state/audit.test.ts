@@ -210,6 +210,27 @@ describe("tampering shows:", () => {
     expect(() => requireIntact(verdict)).toThrow(expect.objectContaining({ code: "audit_broken" }));
   });
 
+  test("a record made anew with a hash that fits it no longer fits the next", () => {
+    fill(6);
+    const third = state.audit.records().find(({ sequence }) => sequence === 3);
+    const fields = [
+      "holdfast-audit-1",
+      3,
+      3000,
+      "nobody",
+      "127.0.0.1",
+      "job.run",
+      "job-3",
+      "accepted",
+      null,
+      "",
+      third?.previous,
+    ];
+    const hash = createHash("sha256").update(JSON.stringify(fields)).digest("hex");
+    tamper(`UPDATE audit SET actor = 'nobody', hash = '${hash}' WHERE sequence = 3`);
+    expect(state.audit.verify().problems).toEqual(["record 4 does not follow record 3: one of them was changed or moved"]);
+  });
+
   test("what is appended after a deletion at the end leaves the gap to be seen", () => {
     fill(6);
     tamper("DELETE FROM audit WHERE sequence >= 5");
