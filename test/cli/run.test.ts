@@ -22,7 +22,7 @@ test("every command of the contract is there, and no other", () => {
   );
   expect(names.toSorted()).toEqual(
     [
-      ..."init validate schema plan apply daemon explain doctor status health run pause resume cancel reload backup snapshots show ls find diff dump tag restore verify repair prune delete stats runs logs notifications completion".split(
+      ..."init validate schema plan apply daemon explain doctor status health run pause resume cancel reload backup snapshots show ls find diff dump tag restore verify repair prune delete stats runs logs audit notifications completion".split(
         " ",
       ),
       ...["list", "add", "remove", "rotate", "recovery-kit"].map((name) => `key ${name}`),

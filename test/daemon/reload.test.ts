@@ -143,8 +143,8 @@ test("a job that is added runs at once, and one that is removed is not scheduled
   await daemon.says("run ended: success");
   daemon.edit({ jobs: { two: NOW } });
   await daemon.says("configuration reloaded");
-  expect(daemon.lines.at(-1)).toMatch(/jobs\.one removed/);
-  expect(daemon.lines.at(-1)).toMatch(/jobs\.two added/);
+  expect(daemon.lines.findLast((line) => line.includes("configuration reloaded"))).toMatch(/jobs\.one removed/);
+  expect(daemon.lines.findLast((line) => line.includes("configuration reloaded"))).toMatch(/jobs\.two added/);
   await daemon.says(
     "run ended: success",
     daemon.lines.findIndex((line) => line.includes("reloaded")),
