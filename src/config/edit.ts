@@ -97,6 +97,7 @@ function splicesFor(file: SourceFile, edit: ConfigEdit): Splice[] {
   const map = around.value as Node | null;
   if (isAlias(map)) throw refused(`${section} is an alias, and other places may mean the same`);
   if (!isMap(map)) {
+    if (map !== null && !(isScalar(map) && map.value === null)) throw refused(`${section} is not a map of names`);
     if (value === undefined) return [];
     // Nothing stands there yet.
     return writer.replace(around, { [name]: value }, root.flow === true);

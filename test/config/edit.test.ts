@@ -210,6 +210,7 @@ describe("files of all kinds", () => {
     ["several documents", "version: 1\n---\nversion: 1\n", /several YAML documents/],
     ["broken YAML", "version: 1\njobs: [\n", /not valid/],
     ["no map", "- version\n", /not a map/],
+    ["a section that is a list", "version: 1\nschedules: [a]\n", /schedules is not a map/],
     ["an item given twice", "version: 1\nschedules:\n  a: '@daily'\n  a: '@weekly'\n", /given twice/],
     ["a section that is an alias", "version: 1\nx-s: &s { a: '@daily' }\nschedules: *s\n", /alias/],
     ["an item that others mean too", "version: 1\nschedules:\n  a: &a { every: 1h }\n  b: *a\n", /alias/],
@@ -401,4 +402,120 @@ test("for any value, any place and any sequence of edits: the file then says so,
     { numRuns: 400 },
   );
   expect(counts.edits).toBeGreaterThan(500);
+});
+
+/** Files as nobody should write them, each of them valid. */
+const ODD = [
+  `version: 1
+x-common: &common { targets: [disk], priority: 5 }
+x-list: &list
+  - a
+  - b
+schedules: { nightly: &n "0 2 * * *", hourly: *n, few: { every: &e 1h, jitter: *e } }
+jobs:
+  docs: { <<: *common, sources: *list }
+  photos:
+    <<: [*common, { schedule: nightly }]
+    # in between
+    sources: &photos
+    - a   # one
+
+    - b
+    hooks: &hooks
+      before: [{ run: [a, b] }]
+  new: { hooks: *hooks, sources: *photos }
+`,
+  `{
+  version: 1, # one
+  "jobs": {
+    "docs": { sources: [a, # first
+      b], targets: [disk], }, # trailing
+    photos: {
+      sources: [a],
+    },
+  },
+  schedules: {}, 'retention': { few: {keepLast: 3}, new: },
+}
+`,
+  `%YAML 1.2
+--- # begins
+version: 1
+? jobs
+: docs:
+    ? sources
+    : - a
+      - - b
+        - c
+    description: >-
+      folded
+
+      text
+  photos: !!map
+    sources: [a]
+schedules:
+    nightly: |
+        0 2 * * *
+    hourly:
+        "0 3
+        * * *"
+    few:    # nothing
+    new: ~
+retention: !!map { few: !!map { keepLast: 3 } }
+... # ends
+`,
+  `version: 1
+jobs: {docs: {sources: [a]}, photos: {sources: [b]}
+  }
+schedules:
+- 1
+retention:
+  few: &few
+    keepLast: 3
+  new:
+    <<: *few`,
+];
+
+test("in odd files every edit is either right or refused", () => {
+  const place = fc.tuple(
+    fc.constantFrom("jobs", "schedules", "retention"),
+    fc.constantFrom("docs", "photos", "nightly", "hourly", "few", "new", "other"),
+  );
+  const near = fc.record(
+    {
+      sources: fc.array(fc.constantFrom("a", "b", "c"), { maxLength: 3 }),
+      targets: fc.constant(["disk"]),
+      priority: fc.constant(5),
+      keepLast: fc.nat(4),
+    },
+    { requiredKeys: [], noNullPrototype: true },
+  );
+  const counts = { right: 0, refused: 0 };
+  const kinds = fc.tuple(
+    fc.constantFrom(...ODD),
+    fc.boolean(),
+    place,
+    fc.option(fc.oneof(near as fc.Arbitrary<Value>, value), { nil: undefined }),
+  );
+  fc.assert(
+    fc.property(kinds, ([odd, crlf, [section, name], wanted]) => {
+      const text = crlf ? odd.replaceAll("\n", "\r\n") : odd;
+      let after: string;
+      try {
+        after = edited(text, { section: section as ConfigEdit["section"], name, value: wanted });
+      } catch (error) {
+        if (!(error instanceof HoldfastError) || error.code === "internal") throw error;
+        counts.refused++;
+        return;
+      }
+      const expected = meaning(text);
+      expected[section] = { ...expected[section] };
+      if (wanted === undefined) delete expected[section][name];
+      else expected[section][name] = wanted;
+      expect(withoutNotes(meaning(after))).toEqual(withoutNotes(expected));
+      counts.right++;
+    }),
+    { numRuns: 1500 },
+  );
+  expect(counts.right).toBeGreaterThan(500);
+  expect(counts.refused).toBeGreaterThan(50);
 });

@@ -103,6 +103,7 @@ test.each(Object.keys(references) as (keyof typeof references)[])(
       ["key", "remove", "00", "--yes"],
       ["key", "rotate", "-v"],
       ["key", "rotate", "--rewrite", "--json"],
+      ["audit", "--json"],
     ];
     for (const command of name === "file" ? changes : [])
       expectNowhere(run(place.path, command, env), `${name}: ${command.join(" ")}`);
