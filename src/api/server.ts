@@ -34,7 +34,7 @@ export const PREFIX = "/api/v1";
 const MAX_BODY_BYTES = 256 * 1024;
 const MAX_HEADER_BYTES = 16 * 1024;
 /** Longer parts of a path are none of ours. */
-const MAX_PARAMETER = 512;
+const MAX_PARAMETER = 4096;
 /** A request must have come in whole within this time, its headers sooner. */
 const REQUEST_MS = 30_000;
 const HEADERS_MS = 10_000;

@@ -63,6 +63,11 @@ const CASES: readonly Case[] = [
     ask: ({ role }) => (role === "admin" ? { headers: bearer("operator") } : undefined),
     statuses: [403],
   },
+  {
+    name: "socket only",
+    ask: ({ socketOnly }) => (socketOnly ? { headers: admin } : undefined),
+    statuses: [403],
+  },
   { name: "rebound host", ask: () => ({ headers: { ...admin, host: "evil.example.com" } }), statuses: [403] },
   { name: "foreign origin", ask: () => ({ headers: { ...admin, origin: "https://evil.example.com" } }), statuses: [403] },
   { name: "no origin", ask: () => ({ headers: { ...admin, origin: "null" } }), statuses: [403] },
