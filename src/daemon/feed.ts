@@ -266,7 +266,16 @@ function positionOf(id: string): Position | undefined {
   return { state, sequence: Number(sequence), process, number: Number(number) };
 }
 
+/** What this version cannot read is told as nothing: nobody who stores an event may fail by it. */
 function itemOf({ type, payload }: EventRecord, id: string): FeedItem {
-  const { data } = JSON.parse(payload) as { readonly data: { readonly jobs: readonly string[] } };
-  return { id, type, jobs: data.jobs, data: payload };
+  let value: unknown;
+  try {
+    value = JSON.parse(payload);
+  } catch {
+    return { id, type, jobs: [], data: "{}" };
+  }
+  const { jobs } = (value as { readonly data?: { readonly jobs?: unknown } } | null)?.data ?? {};
+  const names = Array.isArray(jobs) ? jobs.filter((job) => typeof job === "string") : [];
+  // Written anew: on one line, whatever the state held.
+  return { id, type, jobs: names, data: JSON.stringify(value) };
 }

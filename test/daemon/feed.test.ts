@@ -197,3 +197,23 @@ test("a reader that is far too slow is told that it lost something, and memory s
   expect(all(slow)).toHaveLength(2000);
   expect(slow.lost()).toBe("the reader was too slow");
 });
+
+test("an event that cannot be read, of another version or of a damaged state, fails nobody", () => {
+  using on = lab();
+  using reader = on.feed.follow(undefined, () => undefined);
+  const event = { type: "backup_failed", timeMs: 0, run: undefined, deliveries: [] } as const;
+  for (const [index, payload] of [
+    "",
+    "{",
+    "null",
+    "7",
+    '{"data":null}',
+    '{"data":{"jobs":"docs"}}',
+    '{\n"data":{"jobs":["docs",7]}\n}',
+  ].entries())
+    on.state.recordEvent({ ...event, id: `evt_bad${index}`, payload });
+  const items = all(reader);
+  expect(items.map(({ jobs }) => jobs)).toEqual([[], [], [], [], [], [], ["docs"]]);
+  expect(items.map(({ data }) => data).join("\n")).not.toContain("\n\n");
+  expect(items.at(-1)!.data).toBe('{"data":{"jobs":["docs",7]}}');
+});
