@@ -5,7 +5,7 @@ import { HoldfastError, type SnapshotQuery } from "../index.ts";
 type Schema = Readonly<Record<string, unknown>>;
 
 export const TEXT: Schema = { type: "string", maxLength: 4096 };
-export const NAME: Schema = { type: "string", minLength: 1, maxLength: 63 };
+export const NAME: Schema = { type: "string", pattern: "^[a-z0-9][a-z0-9_-]{0,62}$" };
 /** Longer ones no URL can hold. */
 export const PATH: Schema = {
   type: "string",

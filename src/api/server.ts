@@ -27,6 +27,7 @@ import { restoreRoutes } from "./routes/restores.ts";
 import { runRoutes } from "./routes/runs.ts";
 import { snapshotRoutes } from "./routes/snapshots.ts";
 import { statusRoutes } from "./routes/status.ts";
+import { NO_BODY, NOTHING } from "./schemas.ts";
 import { bindSocket } from "./socket.ts";
 
 export const PREFIX = "/api/v1";
@@ -109,6 +110,9 @@ export function buildApi(control: DaemonControl, { network, onRoute, limits }: A
   app.addHook("onRoute", (route) => {
     // Nobody shall be let in because somebody forgot to say who may.
     if (route.config?.role === undefined) throw new Error(`The route ${String(route.method)} ${route.url} says no role`);
+    // Where nothing may stand nobody has to say so.
+    const takesBody = [route.method].flat().some((method) => method === "POST" || method === "PUT" || method === "PATCH");
+    route.schema = { querystring: NOTHING, ...(takesBody && { body: NO_BODY }), ...route.schema };
     onRoute?.(route);
   });
   audit.register(app);

@@ -74,7 +74,7 @@ async function running(writes: { readonly allowConfigWrites: boolean; readonly c
     };
     return {
       ...reading,
-      valid: config && { config: Object.assign({}, config, { control: { ...writes } }), surroundings: engine },
+      valid: config && { config: Object.assign({}, config, { control: { ...config.control, ...writes } }), surroundings: engine },
     };
   };
   const state = openState(join(tree.path, "state"));

@@ -68,7 +68,7 @@ export function maintenanceRoutes(app: FastifyInstance, control: DaemonControl):
       config: { role: "operator" },
       bodyLimit: MAX_PRUNE_BYTES,
       schema: {
-        operationId: "prune",
+        operationId: "startPrune",
         summary: "Apply retention and free space, or say what that would do",
         description: "With `keepLast`, `confirm: true` is needed. A dry run answers when it has ended, or where to look.",
         tags: ["maintenance"],
