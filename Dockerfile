@@ -3,21 +3,16 @@
 #   docker build -t holdfast .                    the program
 #   docker build -t holdfast:tools --target tools .   with clients of databases, for `command` sources
 #
-# Any Debian will do as a base; the build stage brings npm where its image has none.
+# Any Debian will do as a base. The image that builds needs npm 10 or newer, with its Node, and the C library of the base.
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
 ARG BUILD_IMAGE=docker.io/library/node:26-bookworm-slim
 
 FROM ${BUILD_IMAGE} AS build
-# libatomic1 is what the pinned Node needs besides the C library.
-RUN apt-get update \
-  && apt-get install -y --no-install-recommends libatomic1 $(command -v npm >/dev/null || echo npm) \
-  && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/holdfast
 # What is installed follows from these alone: a change of the source installs nothing anew.
 COPY package.json package-lock.json .npmrc ./
 COPY tools ./tools
-# Everything runs on the Node that the project pins. With --force npm asks not whether its own, which may be older, would do.
-RUN npm ci --ignore-scripts --force
+RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.build.json recover.mjs LICENSE ./
 COPY bin ./bin
 COPY schemas ./schemas
@@ -25,7 +20,7 @@ COPY scripts ./scripts
 COPY src ./src
 # With the Node that the project pins: of it only the program goes on, without headers, where the launcher looks for one.
 RUN install -D node_modules/node-linux-*/bin/node /out/node && /out/node scripts/build.mjs \
-  && npm prune --omit=dev --ignore-scripts --force && rm -rf node_modules/node-linux-* node_modules/@holdfast \
+  && npm prune --omit=dev --ignore-scripts && rm -rf node_modules/node-linux-* node_modules/@holdfast \
   && mkdir -p /out/holdfast && cp -a package.json recover.mjs LICENSE bin dist schemas node_modules /out/holdfast/
 
 FROM ${BASE_IMAGE} AS base
@@ -36,7 +31,7 @@ LABEL org.opencontainers.image.title="Holdfast" \
   org.opencontainers.image.licenses="Apache-2.0" \
   org.opencontainers.image.version="${VERSION}" \
   org.opencontainers.image.revision="${REVISION}"
-# tini is process 1: it passes signals on, and waits for what hooks and dump programs leave behind.
+# tini is process 1: it passes signals on, and waits for what hooks and dump programs leave behind. Node needs libatomic1.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libatomic1 tini && rm -rf /var/lib/apt/lists/* \
   && groupadd --gid 10001 holdfast \
   && useradd --uid 10001 --gid 10001 --home-dir /var/lib/holdfast --shell /usr/sbin/nologin --no-create-home holdfast \
