@@ -147,7 +147,11 @@ test("one address has at most 32 connections, and the rest is cut, so that other
     await once(socket, "connect");
   }
   const cut = sockets.slice(32);
-  await Promise.all(cut.map((socket) => (socket.destroyed ? undefined : once(socket.resume(), "close"))));
+  await Promise.all(
+    cut.map(async (socket) => {
+      if (!socket.destroyed) await once(socket.resume(), "close");
+    }),
+  );
   expect(sockets.filter(({ destroyed }) => !destroyed)).toHaveLength(32);
   for (const socket of sockets) socket.destroy();
 });

@@ -63,7 +63,7 @@ test("what the configurations name is mounted, and what the image writes is, too
         String(one["name"] ?? one["metadata"]?.["name"]),
       ),
     );
-    const mounted = [...(container?.["volumeMounts"] as Tree)];
+    const mounted = [...((container as Tree)["volumeMounts"] as Tree)];
     expect(mounted.filter((one) => !volumes.has(String(one["name"])))).toEqual([]);
     mounts[file] = mounted.map((one) => String(one["mountPath"]));
     expect(container?.["securityContext"]).toMatchObject({ readOnlyRootFilesystem: true, allowPrivilegeEscalation: false });
