@@ -119,7 +119,7 @@ export async function servedDaemon(
     const parts: Buffer[] = [];
     for await (const part of response) parts.push(part as Buffer);
     const bytes = Buffer.concat(parts);
-    const isJson = /json/.test(String(response.headers["content-type"]));
+    const isJson = /^application\/(problem\+)?json/.test(String(response.headers["content-type"]));
     return {
       status: response.statusCode ?? 0,
       headers: response.headers,
