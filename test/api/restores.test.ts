@@ -32,7 +32,7 @@ test("a restore is followed while it goes on, and cancelled by its run", async (
     safetySnapshot: true,
     confirmedLive: false,
   });
-  const { status } = control;
+  const status = control.status.bind(control);
   const progress = { phase: "restoring", filesDone: 1, filesTotal: 2, bytesDone: 3, bytesTotal: 4, storedBytes: 0, current: "a" };
   control.status = () => ({ ...status(), running: [{ run: RUN, kind: "restore", subject: "docs", startedMs: 0, progress }] });
   expect((await app.inject(`/api/v1/restores/${RUN}`)).json()).toMatchObject({ status: "running", endTime: null, progress });
@@ -83,8 +83,8 @@ test("there is only so much to do at a time, and ended work is forgotten in the 
 
 test("work that waits for its turn is told as waiting", async () => {
   const control = fakeControl();
-  const { start } = control.tasks;
-  control.tasks.start = (what, act, patience) => start.call(control.tasks, what, act, { ...patience, waitMs: 0 });
+  const start = control.tasks.start.bind(control.tasks);
+  control.tasks.start = (what, act, patience) => start(what, act, { ...patience, waitMs: 0 });
   const free = Promise.withResolvers<void>();
   control.work = async ({ onNotice }) => {
     onNotice("waiting for its turn");

@@ -1,6 +1,6 @@
 /** Verifications, prunes, sizes, targets, keys, schedules, analytics, the outbox and the configuration, over the API of a daemon at work. */
 import { createHash } from "node:crypto";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { expect, test } from "vitest";

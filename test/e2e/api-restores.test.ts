@@ -138,7 +138,7 @@ test("nothing goes outside the declared folders", async () => {
     ["no such snapshot", { ...to(join(path, "restored")), snapshot: "ffff" }, 404, "snapshot_missing"],
   ];
   for (const [name, body, status, code] of refused) {
-    const { confirm, ...plainly } = body;
+    const { confirm: _, ...plainly } = body;
     for (const [route, asked] of [
       ["/restores", body],
       ["/restores/preview", plainly],
