@@ -172,7 +172,8 @@ test("a run that is asked for is done, followed, and remembered only until it be
   const own = hooks();
   const outcome = await daemon.control.followRun("docs", "full", own);
   expect(outcome).toMatchObject({ status: "success", result: { outcomes: [{ source: "docs" }] } });
-  expect(own.told).toEqual(["started", "snapshot", "ended"]);
+  // On a busy machine the daemon may still be looking at its targets.
+  expect(own.told.filter((line) => !line.startsWith("notice waiting until"))).toEqual(["started", "snapshot", "ended"]);
   expect(daemon.state.runs({ job: "docs" })).toMatchObject([{ status: "success", reason: "asked for" }]);
   expect(daemon.state.runRequests()).toEqual([]);
   const started = Promise.withResolvers<void>();
