@@ -11,6 +11,7 @@ import type { Config, JobConfig, JobMode } from "../config/config.ts";
 import { runBackup } from "../engine/apply.ts";
 import type { BackupResult } from "../engine/backup/backup.ts";
 import { operationsAt, type DaemonOperations, type OperationHooks, type Workplace } from "../engine/operations.ts";
+import type { Page, SnapshotQuery } from "../engine/browse/pages.ts";
 import type { Queries } from "../engine/queries.ts";
 import { confine, type ConfinedPlace } from "../engine/restore/confine.ts";
 import type { RunRestoreOptions } from "../engine/restore/run.ts";
@@ -27,6 +28,7 @@ import { Monitor, type DaemonMonitor, type MonitorOptions } from "./monitor.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { ConfigWriting } from "./config-writing.ts";
 import { Questions } from "./questions.ts";
+import { Remembered } from "./remembered.ts";
 import type { Reloader, ReloadOutcome } from "./reloader.ts";
 import { Reports } from "./reports.ts";
 import type { Sessions } from "./sessions.ts";
@@ -34,6 +36,8 @@ import { Tasks } from "./tasks.ts";
 
 /** Operations at the same time, those that wait for their turn included: each may take threads and memory of its own. */
 const MAX_OPERATIONS = 16;
+/** Progress in a status may be so old. */
+const STATUS_MS = 250;
 /** A wait longer than this is told. */
 const TOLD_WAIT_MS = 500;
 /** How long aborted operations may take to end before a stop gives up on them. */
@@ -76,6 +80,7 @@ export class Control implements DaemonControl {
   readonly tasks: Tasks;
   readonly reports: Reports;
   readonly #questions: Questions;
+  readonly #reported: Remembered;
   readonly #options: ControlOptions;
   readonly #startedMs: number;
   #scheduler: Scheduler | undefined;
@@ -108,7 +113,8 @@ export class Control implements DaemonControl {
     });
     this.tasks = new Tasks(options.clock, options.random);
     this.reports = new Reports(options);
-    this.#questions = new Questions(options.sessions);
+    this.#questions = new Questions(options);
+    this.#reported = new Remembered({ ...options, forMs: STATUS_MS });
     this.#ready.promise.catch(() => undefined);
   }
 
@@ -168,8 +174,9 @@ export class Control implements DaemonControl {
     const progress = new Map<string, Progress>();
     for (const [run, active] of this.#active) if (active.progress !== undefined) progress.set(run, active.progress);
     const waiting = this.#scheduler?.status().waiting ?? [];
+    const config = current();
     return {
-      ...reportStatus(current(), state, clock.now(), progress),
+      ...this.#reported.get(config.digest, () => reportStatus(config, state, clock.now(), progress)),
       daemon: this.info(),
       waiting: waiting.map(({ kind, subject, why }) => ({ kind, subject, why })),
     };
@@ -321,6 +328,10 @@ export class Control implements DaemonControl {
     } finally {
       this.#operations.delete(abort);
     }
+  }
+
+  listSnapshots(query: SnapshotQuery, page: Page, signal: AbortSignal): ReturnType<Queries["snapshots"]> {
+    return this.#questions.listSnapshots(query, page, signal);
   }
 
   query<T>(signal: AbortSignal, act: (queries: Queries, signal: AbortSignal) => Promise<T>): Promise<T> {

@@ -6,6 +6,7 @@ import type { RunListener } from "../base/events.ts";
 import type { JobMode } from "../config/config.ts";
 import type { BackupResult } from "../engine/backup/backup.ts";
 import type { DaemonOperations, OperationHooks } from "../engine/operations.ts";
+import type { Page, SnapshotQuery } from "../engine/browse/pages.ts";
 import type { Queries } from "../engine/queries.ts";
 import type { ConfinedPlace } from "../engine/restore/confine.ts";
 import type { RunRestoreOptions } from "../engine/restore/run.ts";
@@ -79,6 +80,8 @@ export interface DaemonControl {
   readonly configWriting: ConfigWriting;
   /** Has an operation done in the daemon, at its turn. The signal cancels it. */
   operate<T>(hooks: AttachedHooks, act: (operations: DaemonOperations, hooks: OperationHooks) => Promise<T>): Promise<T>;
+  /** What the targets hold now or, while nothing was done here, held a moment ago. */
+  listSnapshots(query: SnapshotQuery, page: Page, signal: AbortSignal): ReturnType<Queries["snapshots"]>;
   /** Asks something of the targets. What `act` works with is closed when it has ended. */
   query<T>(signal: AbortSignal, act: (queries: Queries, signal: AbortSignal) => Promise<T>): Promise<T>;
   /** Where a restore of `path` may go that was asked for over the API. Throws `restore_refused`. */

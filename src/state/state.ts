@@ -317,6 +317,12 @@ export class State implements Disposable {
     return this.#guard(() => readRunFacts(this.#database, query));
   }
 
+  /** Another one after every change of the database, by whomever: what was read of it under the same is still so. */
+  get revision(): string {
+    const [row] = this.#all("SELECT data_version AS others, total_changes() AS own FROM pragma_data_version");
+    return `${Number(row?.["others"])}.${Number(row?.["own"])}`;
+  }
+
   /** Runs without an end, oldest first: of this process, and of others that may still live. */
   openRuns(): RunRecord[] {
     return this.#all("SELECT * FROM runs WHERE ended_ms IS NULL ORDER BY started_ms, rowid").map(toRun);
@@ -424,8 +430,10 @@ export class State implements Disposable {
     };
   }
 
-  /** Remembers what a target holds now, in place of what it held. */
+  /** Remembers what a target holds now, in place of what it held. The same again changes nothing. */
   setPin(pin: Pin, nowMs: number): void {
+    const known = this.pin(pin.target, pin.location);
+    if (known?.repository === pin.repository && known.keyring === pin.keyring && known.generation === pin.generation) return;
     this.#run(
       "INSERT OR REPLACE INTO pins (target, location, repository, keyring, generation, pinned_ms) VALUES (?, ?, ?, ?, ?, ?)",
       [pin.target, pin.location, pin.repository, pin.keyring, pin.generation, nowMs],

@@ -177,6 +177,7 @@ export function fakeControl(): FakeControl {
     complaints: [],
     complain: (text) => void control.complaints.push(text),
     tasks: new Tasks(createSystemClock(), systemRandom),
+    listSnapshots: (query, page, signal) => control.query(signal, (queries) => queries.snapshots(query, page)),
     query: async (signal, act) =>
       await act(
         new Proxy({} as Queries, {

@@ -103,7 +103,7 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
     },
     ({ query }, reply) => {
       const page = { limit: countOf("limit", query.limit, 100, MAX_SNAPSHOTS), cursor: query.cursor };
-      return ask(reply, (queries) => queries.snapshots(filterOf(query), page));
+      return control.listSnapshots(filterOf(query), page, whileConnected(reply, gone));
     },
   );
 
