@@ -17,7 +17,7 @@ encryption: { main: { keyFile: ./key, generate: true } }
 sources:
   docs: { type: files, paths: [./data], exclude: ["*.tmp"] }
   bad: { type: command, command: [test, -e, ok], filename: x }
-  slow: { type: command, command: [sh, -c, "while ! [ -e go ]; do sleep 0.05; done; echo done"], filename: x }
+  slow: { type: command, command: [sh, -c, "while [ -e holdfast.yaml ] && ! [ -e go ]; do sleep 0.05; done; echo done"], filename: x }
 targets:
   disk: { type: local, path: ./repository, encryption: main }
 retention: { few: { keepLast: 1 } }

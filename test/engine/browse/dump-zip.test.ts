@@ -154,7 +154,9 @@ print(json.dumps({n: len(z.read(n)) for n in z.namelist()}))`;
       });
     }
     if (spawnSync("unzip", ["-v"]).error === undefined) {
-      const unzip = spawnSync("unzip", ["-X", "-q", path, "-d", join(out.path, "x")], { encoding: "utf8" });
+      // Without a UTF-8 locale it writes names in its own way.
+      const env = { ...process.env, LC_ALL: "C.UTF-8" };
+      const unzip = spawnSync("unzip", ["-X", "-q", path, "-d", join(out.path, "x")], { encoding: "utf8", env });
       expect([unzip.status, unzip.stderr]).toEqual([0, ""]);
       // It leaves the times of symlinks alone.
       const withoutLinkTimes = (root: string): Map<string, Read> =>
