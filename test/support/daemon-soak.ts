@@ -30,8 +30,8 @@ export interface SoakResult {
   readonly lost: readonly string[];
   readonly doubled: readonly string[];
   readonly failed: readonly string[];
-  /** Resident memory in MB: medians of the second and of the last third. */
-  readonly memory: readonly [number, number];
+  /** Resident memory in MB: the median of each tenth of the time. */
+  readonly memory: readonly number[];
   readonly exitCode: number | null;
 }
 
@@ -119,7 +119,12 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
     daemon.kill("SIGTERM");
   }
   const [exitCode] = await ended;
-  return { ...account(folder, periods), edits: made, memory: [median(memory, 1), median(memory, 2)], exitCode };
+  return {
+    ...account(folder, periods),
+    edits: made,
+    memory: Array.from({ length: 10 }, (_, tenth) => medianOf(memory, tenth)),
+    exitCode,
+  };
 }
 
 function account(folder: string, periods: readonly Declared[]): Omit<SoakResult, "edits" | "memory" | "exitCode"> {
@@ -194,9 +199,9 @@ async function rest(untilMs: number, daemon: ChildProcess, memory: number[]): Pr
   }
 }
 
-function median(values: readonly number[], third: 1 | 2): number {
-  const length = Math.floor(values.length / 3);
-  const part = values.slice(third * length, (third + 1) * length).toSorted((a, b) => a - b);
+function medianOf(values: readonly number[], tenth: number): number {
+  const from = Math.floor((values.length * tenth) / 10);
+  const part = values.slice(from, Math.floor((values.length * (tenth + 1)) / 10)).toSorted((a, b) => a - b);
   return Math.round(part[Math.floor(part.length / 2)] ?? 0);
 }
 
