@@ -4,8 +4,8 @@
 #   docker build -t holdfast:tools --target tools .   with clients of databases, for `command` sources
 #
 # Any Debian will do as a base. The image that builds needs npm 10 or newer, with its Node, and the C library of the base.
-ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
-ARG BUILD_IMAGE=docker.io/library/node:26-bookworm-slim
+ARG BASE_IMAGE=debian:bookworm-slim
+ARG BUILD_IMAGE=node:26-bookworm-slim
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /opt/holdfast
