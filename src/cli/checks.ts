@@ -104,7 +104,7 @@ async function checkSnapshots(context: Context, source: FilesSourceConfig): Prom
     const frozen = await freezePaths({
       ...source,
       keeper: {
-        prefix: `.holdfast-check-${randomHex(systemRandom, 4)}-`,
+        prefix: `.holdfast-${randomHex(systemRandom, 12)}-`,
         env: context.shell.env,
         owe: () => () => undefined,
         onLeft: (path, reason) => {

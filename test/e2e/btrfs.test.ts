@@ -61,7 +61,7 @@ describe.skipIf(missing !== undefined)(`btrfs snapshots${missing === undefined ?
     await at.run("apply", "-q");
     expect(await at.run("backup", "docs")).toMatchObject({ code: 0 });
     // The hook was run while the snapshot was there.
-    expect(readFileSync(join(at.path, "seen"), "utf8")).toMatch(/^\.holdfast-[0-9a-f]{16}-0$/m);
+    expect(readFileSync(join(at.path, "seen"), "utf8")).toMatch(/^\.holdfast-[0-9a-f]{24}-0$/m);
     expect(leftovers(disk)).toEqual([]);
     expect(await at.run("restore", "latest", "--to", "out")).toMatchObject({ code: 0 });
     expect(restored(at, data)).toEqual({ "a.txt": "as it was\n", "sub/inner/deep.txt": "nested\n" });
@@ -73,6 +73,24 @@ describe.skipIf(missing !== undefined)(`btrfs snapshots${missing === undefined ?
     const now = (await at.json("snapshots")) as { snapshots: { files: number }[] };
     expect(now.snapshots.map(({ files }) => files)).toEqual(expect.arrayContaining([2, 3]));
     expect(leftovers(disk)).toEqual([]);
+  });
+
+  test("snapshots that another run has made, or left, are no part of a source, frozen or not", async () => {
+    using disk = volume();
+    const data = join(disk.path, "data");
+    disk.btrfs("subvolume", "snapshot", "-r", "data", "data/.holdfast-0123456789abcdef01234567-0");
+    for (const how of ["btrfs", "none"]) {
+      using at = place(`paths: ["${data}"]`);
+      if (how === "none")
+        at.write("holdfast.yaml", readFileSync(join(at.path, "holdfast.yaml"), "utf8").replace("snapshot: btrfs, ", ""));
+      await at.run("apply", "-q");
+      expect(await at.run("backup", "docs")).toMatchObject({ code: 0 });
+      await at.run("restore", "latest", "--to", "out");
+      expect(restored(at, data)).toEqual({ "a.txt": "as it was\n", "sub/inner/deep.txt": "nested\n" });
+      expect(readdirSync(join(at.path, "out", data)).toSorted()).toEqual(["a.txt", "sub"]);
+      // What is not its own is nobody's to remove here.
+      expect(leftovers(disk)).toHaveLength(1);
+    }
   });
 
   test("excluded subvolumes are not frozen, those behind a link are, and with oneFileSystem none that is nested is part of it", async () => {

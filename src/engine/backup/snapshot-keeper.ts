@@ -1,3 +1,4 @@
+import { randomHex } from "../../base/random.ts";
 import type { JobConfig, SourceConfig } from "../../config/config.ts";
 import type { SnapshotKeeper } from "../../sources/files/btrfs.ts";
 import { childEnvironment } from "../child-environment.ts";
@@ -19,7 +20,8 @@ export function snapshotKeeper(
 ): SnapshotKeeper {
   const { owedHooks } = session.state;
   return {
-    prefix: `.holdfast-${run.slice(0, 16)}-`,
+    // Of its own also where a run freezes the same subvolume twice, and the first could not be removed.
+    prefix: `.holdfast-${run.slice(0, 16)}${randomHex(session.surroundings.random, 4)}-`,
     env: childEnvironment(session.config, session.surroundings.env),
     owe: (path, removal) => {
       const name = `the removal of the snapshot ${path}`;

@@ -4,16 +4,15 @@
  */
 import { readFileSync } from "node:fs";
 import { lstat, realpath, statfs } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { errnoOf, HoldfastError } from "../../base/errors.ts";
 import { ProcessGroup } from "../../posix/process-group.ts";
 import type { View } from "../source.ts";
 import { compileExclude, nameText } from "./exclude.ts";
+import { SNAPSHOT_NAME, SUBVOLUME_ROOT } from "./subvolume.ts";
 
 /** Of `linux/magic.h`. */
 const BTRFS_MAGIC = 0x9123683e;
-/** Inode number of the root of every subvolume (BTRFS_FIRST_FREE_OBJECTID). */
-const SUBVOLUME_ROOT = 256;
 /** Creating and deleting only begin something, and are quick but on a file system that is very busy. */
 const TIMEOUT_MS = 5 * 60_000;
 const KILL_GRACE_MS = 5000;
@@ -178,7 +177,7 @@ class Freezer implements FrozenPaths {
       // A name that is not UTF-8 cannot be given to a program from here.
       if (path === undefined || !path.startsWith(prefix) || path.includes("\ufffd")) return [];
       const child = join(root, path.slice(prefix.length));
-      return this.#owed.has(child) ? [] : [child];
+      return SNAPSHOT_NAME.test(basename(child)) ? [] : [child];
     });
   }
 

@@ -5,10 +5,9 @@
 import { AT_FDCWD } from "../../posix/at.ts";
 import type { FilesWalkOptions, View } from "../source.ts";
 import type { Directory, DirectoryReader } from "./directory-reader.ts";
+import { EMPTY_SUBVOLUME } from "./subvolume.ts";
 
 const SLASH = 0x2f;
-/** Inode number of the empty directory that stands in a btrfs snapshot where another subvolume was (BTRFS_EMPTY_SUBVOL_DIR_OBJECTID). */
-const EMPTY_SUBVOLUME = 2n;
 
 /** Where paths are read; see `View`. */
 export class Views {

@@ -13,6 +13,7 @@ import { holdsCacheTag, CACHE_TAG } from "./cache-tag.ts";
 import { directoryReader, type Directory, type DirectoryReader } from "./directory-reader.ts";
 import { entryOf } from "./entry.ts";
 import { compileExclude, nameText, type ExcludeRules } from "./exclude.ts";
+import { isFrozenCopy } from "./subvolume.ts";
 import { readerThrough, Views } from "./views.ts";
 import { buildSelection, childNames, normalisePaths, type SelectionNode } from "./selection.ts";
 
@@ -197,6 +198,7 @@ class Walk {
       return this.#lose(path, error, "cannot be looked at");
     }
     const configured = node?.selected === true;
+    if (!configured && isFrozenCopy(latin1, stat)) return undefined;
     const type = stat.mode & constants.S_IFMT;
     const isDirectory = type === constants.S_IFDIR;
     // The way to a configured path goes on where the rest of a folder ends: at a link, a rule, a mount point.
