@@ -2,14 +2,17 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { HoldfastError } from "../../src/base/errors.ts";
 import { asRunId } from "../../src/base/ids.ts";
+import { runBackup } from "../../src/engine/apply.ts";
 import { observe } from "../../src/engine/observe.ts";
+import { ownWorkplace } from "../../src/engine/operations.ts";
+import { pruneNow, type PrunePart } from "../../src/engine/prune/prune-jobs.ts";
 import { runPrune } from "../../src/engine/prune/prune.ts";
 import { openState, type State } from "../../src/state/state.ts";
 import { MemoryTarget } from "../support/memory-target.ts";
-import { sessionOf } from "./backup/fixture.ts";
+import { filesSource, sessionOf } from "./backup/fixture.ts";
 
 let folder: string;
 let state: State;
@@ -65,4 +68,31 @@ test("the last attempts of a job are seen, however often others ran or were skip
   const { runs } = await observe(session);
   expect(runs).toContainEqual(expect.objectContaining({ subject: job, status: "failed", startedMs: 1 }));
   expect(runs.filter(({ startedMs }) => startedMs === 1)).toHaveLength(1);
+});
+
+test("what could not be deleted is not told as deleted", async () => {
+  await using session = sessionOf(state, { targets: { disk: new MemoryTarget() }, sources: [filesSource("docs", folder)] });
+  const [job = ""] = [...session.config.jobs.keys()];
+  await session.create("disk", { recreate: false });
+  for (let n = 0; n < 2; n++)
+    expect(await runBackup(session, job, { mode: "full", reason: "", signal: never })).toMatchObject({ status: "success" });
+  const store = await session.store("disk");
+  const prune = async (): Promise<PrunePart[]> => {
+    const parts: PrunePart[] = [];
+    const request = { keepLast: 1, dryRun: false, immediate: false };
+    await pruneNow(ownWorkplace(session), request, {
+      onNotice: () => undefined,
+      onPart: (part) => void parts.push(part),
+      signal: never,
+    });
+    return parts;
+  };
+  const refused = vi.spyOn(store, "delete").mockRejectedValue(new HoldfastError("target_denied", "It may not be deleted"));
+  expect(await prune()).toMatchObject([
+    { part: "pruned", outcome: { status: "failed", error: { code: "target_denied" } }, removals: [] },
+  ]);
+  expect(await store.snapshots({ signal: never })).toHaveLength(2);
+  refused.mockRestore();
+  expect(await prune()).toMatchObject([{ part: "pruned", removals: [{ job, remove: [{}] }] }]);
+  expect(await store.snapshots({ signal: never })).toHaveLength(1);
 });

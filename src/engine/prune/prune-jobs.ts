@@ -41,6 +41,7 @@ export type PrunePart =
       readonly part: "pruned";
       readonly target: string;
       readonly outcome: RunOutcome<PruneReport>;
+      /** What went, or in a dry run would go: of a run that failed not what was not reached. */
       readonly removals: readonly Removal[];
     };
 
@@ -89,8 +90,12 @@ export async function pruneNow(place: Workplace, request: PruneRequest, hooks: O
     const work = async (session: Session, abort: AbortSignal): Promise<RunOutcome<PruneReport>["status"]> => {
       const removals = await removalsOn(session, name, request, abort);
       const { dryRun, immediate } = request;
+      const gone: Removing[] = [];
       const first = async (stop: AbortSignal): Promise<void> => {
-        for (const removal of removals) await remove(session, removal, stop);
+        for (const removal of removals) {
+          await remove(session, removal, stop);
+          gone.push(removal);
+        }
       };
       const outcome = await runPrune(session, name, {
         dryRun,
@@ -99,7 +104,7 @@ export async function pruneNow(place: Workplace, request: PruneRequest, hooks: O
         reason: "asked for",
         signal: abort,
       });
-      onPart({ part: "pruned", target: name, outcome, removals: removals.map(plainly) });
+      onPart({ part: "pruned", target: name, outcome, removals: (dryRun ? removals : gone).map(plainly) });
       return outcome.status;
     };
     while (!(await place.take(turn, hooks, work))) {
