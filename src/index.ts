@@ -97,7 +97,7 @@ export type { Download } from "./engine/browse/download.ts";
 export type { Queries } from "./engine/queries.ts";
 export { verifyScopes } from "./engine/verify/scopes.ts";
 export { snapshotPath } from "./engine/browse/snapshot-path.ts";
-export { actionJson, entryJson, errorJson, ratioOf, snapshotJson, statsJson } from "./engine/documents.ts";
+export { actionJson, deliveryJson, entryJson, errorJson, ratioOf, snapshotJson, statsJson } from "./engine/documents.ts";
 export { Holdfast } from "./engine/holdfast.ts";
 export type { TargetStats } from "./engine/holdfast.ts";
 export type { OverwritePolicy, RestoreAction, RestoreReport } from "./engine/restore/restore.ts";

@@ -102,19 +102,6 @@ export function countOf(name: string, text: string | undefined, fallback: number
   throw new HoldfastError("usage", `${name} is at most ${max}`, { hint: "Take it in pages, or narrow it down." });
 }
 
-const PROBLEM: Schema = {
-  type: "object",
-  additionalProperties: true,
-  properties: {
-    type: { type: "string" },
-    title: { type: "string" },
-    status: { type: "integer" },
-    detail: { type: "string" },
-    code: { type: "string" },
-    hint: { type: "string" },
-  },
-};
-
 /** An object that is answered; it may have more members than are named. */
 export const document = (properties: Record<string, Schema>): Schema => ({
   type: "object",
@@ -123,12 +110,6 @@ export const document = (properties: Record<string, Schema>): Schema => ({
 });
 export const listed = (items: Schema): Schema => ({ type: "array", items });
 export const orNull = (type: string): Schema => ({ type: [type, "null"] });
-
-/** The answers of a route, by status. */
-export const answers = (good: Readonly<Record<number, Schema>>): Schema => {
-  const problem = { description: "What is wrong", content: { "application/problem+json": { schema: PROBLEM } } };
-  return { ...good, "4xx": problem, "5xx": problem };
-};
 
 export const ANY: Schema = { type: "object", additionalProperties: true };
 export const STRING: Schema = { type: "string" };

@@ -4,10 +4,10 @@ import { HoldfastError } from "../base/errors.ts";
 import type { Config, JobConfig, ScheduleConfig } from "../config/config.ts";
 import { analyse, type Bucket } from "../engine/analytics.ts";
 import { viewConfig } from "../engine/config-view.ts";
-import { iso } from "../engine/documents.ts";
+import { deliveryJson, iso } from "../engine/documents.ts";
 import { reportTargets } from "../engine/sizes.ts";
 import { nextJobRuns, nextRuns } from "../scheduler/schedule.ts";
-import type { DeliveryRecord, DeliveryState } from "../state/outbox.ts";
+import type { DeliveryState } from "../state/outbox.ts";
 import type { State } from "../state/state.ts";
 import type { Log } from "../telemetry/log.ts";
 
@@ -154,18 +154,4 @@ function noJob(name: string, config: Config): HoldfastError {
   return new HoldfastError("name_unknown", `There is no job ${name}`, {
     hint: `The configuration in force has: ${[...config.jobs.keys()].join(", ") || "none"}.`,
   });
-}
-
-function deliveryJson(record: DeliveryRecord): Document {
-  return {
-    event: record.event,
-    type: record.type,
-    time: iso(record.timeMs),
-    receiver: record.receiver,
-    state: record.state,
-    attempts: record.attempts,
-    nextTime: record.dueMs === undefined ? null : iso(record.dueMs),
-    endTime: record.endedMs === undefined ? null : iso(record.endedMs),
-    error: record.error ?? null,
-  };
 }

@@ -3,6 +3,7 @@ import type { ErrorWire, HoldfastError } from "../base/errors.ts";
 import { pathText } from "../base/path-text.ts";
 import type { SnapshotEntry, SnapshotInfo } from "../formats/format.ts";
 import type { Action } from "../plan/plan.ts";
+import type { DeliveryRecord } from "../state/outbox.ts";
 import type { TargetStats } from "./holdfast.ts";
 
 export const iso = (timeMs: number): string => new Date(timeMs).toISOString();
@@ -109,5 +110,20 @@ export function errorJson(error: HoldfastError | ErrorWire): Record<string, unkn
     message: error.message,
     ...(error.hint !== undefined && { hint: error.hint }),
     ...(error.data !== undefined && { data: error.data }),
+  };
+}
+
+/** A message to a receiver. */
+export function deliveryJson(record: DeliveryRecord): Record<string, unknown> {
+  return {
+    event: record.event,
+    type: record.type,
+    time: iso(record.timeMs),
+    receiver: record.receiver,
+    state: record.state,
+    attempts: record.attempts,
+    nextTime: record.dueMs === undefined ? null : iso(record.dueMs),
+    endTime: record.endedMs === undefined ? null : iso(record.endedMs),
+    error: record.error ?? null,
   };
 }

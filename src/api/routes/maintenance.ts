@@ -1,7 +1,7 @@
 /** Verifications, prunes and sizes; targets and their keys. */
 import type { FastifyInstance } from "fastify";
 import { HoldfastError, Secret, type DaemonControl, type PruneRequest, type Unlocking } from "../../index.ts";
-import { answers, document, listed, NAME, NUMBER, object, orNull, RUN_ID, STRING, TASK, TEXT } from "../query-schemas.ts";
+import { document, listed, NAME, NUMBER, object, orNull, RUN_ID, STRING, TASK, TEXT } from "../query-schemas.ts";
 import { answerLongQuery, answerTask, UNTIL_ENDED } from "../task-answer.ts";
 
 /** A prune may name every snapshot it was shown. */
@@ -50,7 +50,7 @@ export function maintenanceRoutes(app: FastifyInstance, control: DaemonControl):
           target: NAME,
           readData: { type: "number", minimum: 0, maximum: 1 },
         }),
-        response: answers({ 200: TASK, 202: TASK }),
+        response: { 200: TASK, 202: TASK },
       },
     },
     (request, reply) => {
@@ -80,7 +80,7 @@ export function maintenanceRoutes(app: FastifyInstance, control: DaemonControl):
           only: { type: "array", items: RUN_ID, maxItems: 400_000 },
           confirm: { type: "boolean" },
         }),
-        response: answers({ 200: TASK, 202: TASK }),
+        response: { 200: TASK, 202: TASK },
       },
     },
     (request, reply) => {
@@ -109,7 +109,7 @@ export function maintenanceRoutes(app: FastifyInstance, control: DaemonControl):
         operationId: "measureTargets",
         summary: "What each target holds, counted object by object",
         tags: ["targets"],
-        response: answers({ 200: SIZES, 202: TASK }),
+        response: { 200: SIZES, 202: TASK },
       },
     },
     (request, reply) =>
@@ -126,7 +126,7 @@ export function maintenanceRoutes(app: FastifyInstance, control: DaemonControl):
         operationId: "listTargets",
         summary: "Targets as they were seen last; none is asked",
         tags: ["targets"],
-        response: answers({ 200: TARGETS }),
+        response: { 200: TARGETS },
       },
     },
     async () => control.reports.targets(),
@@ -140,7 +140,7 @@ export function maintenanceRoutes(app: FastifyInstance, control: DaemonControl):
         operationId: "refreshTargets",
         summary: "Look at every target now",
         tags: ["targets"],
-        response: answers({ 200: TARGETS, 202: TASK }),
+        response: { 200: TARGETS, 202: TASK },
       },
     },
     (request, reply) =>
@@ -158,7 +158,7 @@ export function maintenanceRoutes(app: FastifyInstance, control: DaemonControl):
         summary: "Key slots of a target",
         tags: ["keys"],
         params: ONE_TARGET,
-        response: answers({
+        response: {
           200: document({
             slots: listed(
               document({
@@ -172,7 +172,7 @@ export function maintenanceRoutes(app: FastifyInstance, control: DaemonControl):
               }),
             ),
           }),
-        }),
+        },
       },
     },
     ({ params }) => control.query(NEVER, (queries) => queries.keys(params.target)),
@@ -188,7 +188,7 @@ export function maintenanceRoutes(app: FastifyInstance, control: DaemonControl):
         tags: ["keys"],
         params: ONE_TARGET,
         body: object({ password: SECRET, keyFile: SECRET, label: TEXT }),
-        response: answers({ 201: document({ target: STRING, slot: STRING }) }),
+        response: { 201: document({ target: STRING, slot: STRING }) },
       },
     },
     async ({ params, body }, reply) => {
@@ -209,7 +209,7 @@ export function maintenanceRoutes(app: FastifyInstance, control: DaemonControl):
         tags: ["keys"],
         params: object({ target: NAME, slot: RUN_ID }, ["target", "slot"]),
         querystring: object({ confirm: RUN_ID }),
-        response: answers({ 200: document({ target: STRING, removed: STRING }) }),
+        response: { 200: document({ target: STRING, removed: STRING }) },
       },
     },
     ({ params: { target, slot }, query }) => control.query(NEVER, (queries) => queries.removeKey(target, slot, query.confirm)),

@@ -3,7 +3,6 @@ import type { FastifyInstance } from "fastify";
 import { HoldfastError, type DaemonControl, type DeliveryState } from "../../index.ts";
 import {
   ANY,
-  answers,
   COUNT,
   countOf,
   CUT,
@@ -52,14 +51,14 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         summary: "Schedules with the next runs of each job",
         tags: ["schedules"],
         querystring: object({ job: NAME, count: COUNT }),
-        response: answers({
+        response: {
           200: document({
             timezone: STRING,
             time: STRING,
             jobs: listed(document({ job: STRING, next: listed(document({ time: STRING, mode: STRING })) })),
             maintenance: ANY,
           }),
-        }),
+        },
       },
     },
     ({ query }) => reports.schedules(query.job, countOf("count", query.count, 5, 20)),
@@ -75,7 +74,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         description: "From the history: the last 30 days unless said otherwise, at most 400, and the newest 20,000 backups.",
         tags: ["analytics"],
         querystring: object({ job: NAME, since: TIME, until: TIME, bucket: { enum: ["day", "week", "month"] } }),
-        response: answers({
+        response: {
           200: document({
             since: STRING,
             until: STRING,
@@ -93,7 +92,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
               }),
             ),
           }),
-        }),
+        },
       },
     },
     ({ query: { job, bucket = "day", ...range } }) => {
@@ -113,11 +112,11 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         summary: "What was to be told to receivers, the newest first",
         tags: ["outbox"],
         querystring: object({ state: { enum: ["pending", "delivered", "dead"] }, limit: COUNT }),
-        response: answers({
+        response: {
           200: document({
             notifications: listed(document({ event: STRING, type: STRING, time: STRING, receiver: STRING, state: STRING })),
           }),
-        }),
+        },
       },
     },
     async ({ query: { state, limit } }) =>
@@ -132,7 +131,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         operationId: "resendDead",
         summary: "Queue again everything that could not be delivered",
         tags: ["outbox"],
-        response: answers({ 200: document({ queued: INTEGER }) }),
+        response: { 200: document({ queued: INTEGER }) },
       },
     },
     async () => ({ queued: reports.resend(undefined) }),
@@ -147,7 +146,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         summary: "Queue again what has ended of one event",
         tags: ["outbox"],
         params: EVENT,
-        response: answers({ 200: document({ queued: INTEGER }) }),
+        response: { 200: document({ queued: INTEGER }) },
       },
     },
     async ({ params }) => ({ queued: reports.resend(params.event) }),
@@ -162,7 +161,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         summary: "Give up what still waits of one event",
         tags: ["outbox"],
         params: EVENT,
-        response: answers({ 200: document({ discarded: INTEGER }) }),
+        response: { 200: document({ discarded: INTEGER }) },
       },
     },
     async ({ params, caller }) => ({ discarded: reports.discard(params.event, caller.name) }),
@@ -176,7 +175,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         operationId: "getConfig",
         summary: "The configuration in force: no secrets, and of commands only the program",
         tags: ["config"],
-        response: answers({ 200: ANY }),
+        response: { 200: ANY },
       },
     },
     async () => reports.config(),
@@ -190,7 +189,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         operationId: "planConfig",
         summary: "What would be done now, and what is held",
         tags: ["config"],
-        response: answers({
+        response: {
           200: document({
             id: orNull("string"),
             time: STRING,
@@ -201,7 +200,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
             next: ANY,
           }),
           202: TASK,
-        }),
+        },
       },
     },
     (request, reply) =>
@@ -218,7 +217,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         operationId: "listPending",
         summary: "Plans that wait for an approval",
         tags: ["config"],
-        response: answers({ 200: document({ pending: listed(document({ plan: STRING, since: STRING, why: listed(STRING) })) }) }),
+        response: { 200: document({ pending: listed(document({ plan: STRING, since: STRING, why: listed(STRING) })) }) },
       },
     },
     async () => reports.pending(),
@@ -233,7 +232,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         summary: "Approve a plan that waits, and apply it",
         tags: ["config"],
         body: object({ plan: { type: "string", pattern: "^[0-9a-f]{12}$" } }, ["plan"]),
-        response: answers({ 200: TASK, 202: TASK }),
+        response: { 200: TASK, 202: TASK },
       },
     },
     (request, reply) => {
@@ -253,7 +252,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         operationId: "listOperations",
         summary: "What was asked for over the API and nobody stayed for, the newest first; remembered while the daemon lives",
         tags: ["operations"],
-        response: answers({ 200: document({ operations: listed(TASK) }) }),
+        response: { 200: document({ operations: listed(TASK) }) },
       },
     },
     async () => ({ operations: tasks.list().map((task) => ({ ...taskBody(task), result: null, parts: [] })) }),
@@ -268,7 +267,7 @@ export function reportRoutes(app: FastifyInstance, control: DaemonControl): void
         summary: "One of them, with its result",
         tags: ["operations"],
         params: object({ id: RUN_ID }, ["id"]),
-        response: answers({ 200: TASK }),
+        response: { 200: TASK },
       },
     },
     async ({ params }) => {

@@ -10,7 +10,6 @@ import {
 } from "../../index.ts";
 import {
   ANY,
-  answers,
   BOOLEAN,
   countOf,
   COUNT,
@@ -99,7 +98,7 @@ export function restoreRoutes(app: FastifyInstance, control: DaemonControl): voi
         summary: "What a restore would create, replace, leave and delete, and what is in its way; changes nothing",
         tags,
         body: object({ ...RESTORE, limit: { type: "integer", minimum: 1, maximum: MAX_STEPS } }, ["snapshot", "to"]),
-        response: answers({
+        response: {
           200: document({
             snapshot: STRING,
             target: STRING,
@@ -120,7 +119,7 @@ export function restoreRoutes(app: FastifyInstance, control: DaemonControl): voi
             cut: CUT,
           }),
           202: TASK,
-        }),
+        },
       },
     },
     (request, reply) => {
@@ -152,7 +151,7 @@ export function restoreRoutes(app: FastifyInstance, control: DaemonControl): voi
           },
           ["snapshot", "to"],
         ),
-        response: answers({ 200: TASK, 202: TASK }),
+        response: { 200: TASK, 202: TASK },
       },
     },
     (request, reply) => {
@@ -179,7 +178,7 @@ export function restoreRoutes(app: FastifyInstance, control: DaemonControl): voi
         summary: "Restores, the newest first",
         tags,
         querystring: object({ limit: COUNT }),
-        response: answers({ 200: document({ restores: listed(RUN) }) }),
+        response: { 200: document({ restores: listed(RUN) }) },
       },
     },
     async ({ query }) => ({
@@ -198,7 +197,7 @@ export function restoreRoutes(app: FastifyInstance, control: DaemonControl): voi
         summary: "How a restore goes, or went",
         tags,
         params: ONE,
-        response: answers({ 200: RUN }),
+        response: { 200: RUN },
       },
     },
     async ({ params }) => bodyOf(control, restoreOf(control, params.run)),
@@ -213,7 +212,7 @@ export function restoreRoutes(app: FastifyInstance, control: DaemonControl): voi
         summary: "Cancel a restore; what was restored so far stays",
         tags,
         params: ONE,
-        response: answers({ 200: document({ cancelled: listed(STRING) }) }),
+        response: { 200: document({ cancelled: listed(STRING) }) },
       },
     },
     async ({ params }) => control.cancel(restoreOf(control, params.run).id),
@@ -229,7 +228,7 @@ export function restoreRoutes(app: FastifyInstance, control: DaemonControl): voi
         tags,
         params: ONE,
         body: object({ confirm: { type: "boolean" }, verify: { type: "boolean" } }),
-        response: answers({ 200: TASK, 202: TASK, 404: ANY }),
+        response: { 200: TASK, 202: TASK, 404: ANY },
       },
     },
     (request, reply) => {

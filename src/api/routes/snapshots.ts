@@ -2,7 +2,6 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { asHoldfastError, HoldfastError, snapshotPath, type DaemonControl, type EntryType, type Queries } from "../../index.ts";
 import { deliver } from "../deliver.ts";
 import {
-  answers,
   countOf,
   COUNT,
   CURSOR,
@@ -91,14 +90,14 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
         summary: "Snapshots of all targets, the newest first",
         tags,
         querystring: object({ ...FILTER, limit: COUNT, cursor: CURSOR }),
-        response: answers({
+        response: {
           200: document({
             snapshots: listed(SNAPSHOT),
             next: orNull("string"),
             unavailable: UNAVAILABLE,
             damaged: listed(document({ target: STRING, id: STRING, code: STRING, message: STRING })),
           }),
-        }),
+        },
       },
     },
     ({ query }, reply) => {
@@ -127,7 +126,7 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
           },
           ["pattern"],
         ),
-        response: answers({
+        response: {
           200: document({
             pattern: STRING,
             found: listed(ENTRY),
@@ -136,7 +135,7 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
             snapshots: INTEGER,
             unavailable: UNAVAILABLE,
           }),
-        }),
+        },
       },
     },
     ({ query }, reply) => {
@@ -157,7 +156,7 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
         summary: "What changed from one snapshot to another",
         tags,
         querystring: object({ before: RUN_ID, after: RUN_ID, path: PATH, limit: COUNT }, ["before", "after"]),
-        response: answers({
+        response: {
           200: document({
             before: STRING,
             after: STRING,
@@ -176,7 +175,7 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
             bytes: NUMBER,
             cut: CUT,
           }),
-        }),
+        },
       },
     },
     ({ query: { before, after, path = "/", limit } }, reply) => {
@@ -196,7 +195,7 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
         tags,
         params: ONE,
         querystring: object(NARROW),
-        response: answers({ 200: SNAPSHOT }),
+        response: { 200: SNAPSHOT },
       },
     },
     ({ params, query }, reply) => {
@@ -215,9 +214,9 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
         tags,
         params: ONE,
         querystring: object({ ...NARROW, path: PATH, limit: COUNT, cursor: CURSOR }),
-        response: answers({
+        response: {
           200: document({ snapshot: STRING, path: STRING, entry: ENTRY, entries: listed(ENTRY), next: orNull("string") }),
-        }),
+        },
       },
     },
     ({ params, query }, reply) => {
@@ -240,7 +239,7 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
         tags,
         params: ONE,
         querystring: object({ ...NARROW, path: PATH, as: { enum: ["file", "zip", "tar"] } }, ["path"]),
-        response: answers({ 200: DOWNLOAD }),
+        response: { 200: DOWNLOAD },
       },
     },
     async ({ params, query }, reply) => {
@@ -284,7 +283,7 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
           }),
           minProperties: 1,
         },
-        response: answers({ 200: SNAPSHOT }),
+        response: { 200: SNAPSHOT },
       },
     },
     ({ params, body }, reply) => {
@@ -313,7 +312,7 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
         tags,
         params: object({ id: RUN_ID }, ["id"]),
         querystring: object({ confirm: RUN_ID }),
-        response: answers({ 200: document({ deleted: SNAPSHOT }) }),
+        response: { 200: document({ deleted: SNAPSHOT }) },
       },
     },
     // Who goes away meanwhile has asked for it all the same: it is not left half done.
@@ -330,7 +329,7 @@ export function snapshotRoutes(app: FastifyInstance, control: DaemonControl): vo
         tags,
         params: object({ id: RUN_ID }, ["id"]),
         body: { ...object({ readData: { type: "number", minimum: 0, maximum: 1 }, target: TEXT }), type: ["object", "null"] },
-        response: answers({ 200: TASK, 202: TASK }),
+        response: { 200: TASK, 202: TASK },
       },
     },
     (request, reply) => {

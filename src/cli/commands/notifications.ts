@@ -1,6 +1,6 @@
-import { HoldfastError, receiversOfConfig, type Config, type DeliveryRecord, type State } from "../../index.ts";
+import { deliveryJson, HoldfastError, receiversOfConfig, type Config, type DeliveryRecord, type State } from "../../index.ts";
 import type { Context } from "../context.ts";
-import { iso, plural, safe, wallSeconds } from "../format.ts";
+import { plural, safe, wallSeconds } from "../format.ts";
 import { renderTable } from "../width.ts";
 
 export interface NotificationsFlags {
@@ -98,18 +98,4 @@ async function show(context: Context, config: Config, records: readonly Delivery
     { title: "WHY" },
   ];
   await context.print(renderTable(columns, rows.toReversed(), { bold: context.colors("stdout") }));
-}
-
-function deliveryJson(record: DeliveryRecord): Record<string, unknown> {
-  return {
-    event: record.event,
-    type: record.type,
-    time: iso(record.timeMs),
-    receiver: record.receiver,
-    state: record.state,
-    attempts: record.attempts,
-    nextTime: record.dueMs === undefined ? null : iso(record.dueMs),
-    endTime: record.endedMs === undefined ? null : iso(record.endedMs),
-    error: record.error ?? null,
-  };
 }
