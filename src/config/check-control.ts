@@ -28,7 +28,7 @@ export function checkControl(draft: Draft, file: LooseFile): void {
       expected: "`tokens` with at least one `{ name, role, token }`",
       suggestion: "add `tokens: [{ name: ops, role: operator, token: { file: … } }]` to `control`",
     });
-  else if (!isLoopback(listen) && draft.isAbsent("/control", "tls"))
+  if (!isLoopback(listen) && draft.isAbsent("/control", "tls"))
     draft.error("missing_key", "/control/listen", "other machines can connect there, and tokens would be sent in plain text", {
       expected: "`tls: { cert, key }` in `control`, or a loopback address such as `127.0.0.1:9480`",
       suggestion: "add `tls`, or listen on 127.0.0.1 behind a proxy that has it",

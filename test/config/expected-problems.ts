@@ -30,6 +30,10 @@ export const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     "control-without-tokens.yaml:7:20 missing_key control.listen: nobody could use an API without `tokens` [add `tokens: [{ name: ops, role: operator, token: { file: … } }]` to `control`]",
     "control-without-tokens.yaml:7:38 missing_key control.tls.key: control.tls needs `key`",
   ],
+  "bad/control-bare.yaml": [
+    "control-bare.yaml:7:20 missing_key control.listen: nobody could use an API without `tokens` [add `tokens: [{ name: ops, role: operator, token: { file: … } }]` to `control`]",
+    "control-bare.yaml:7:20 missing_key control.listen: other machines can connect there, and tokens would be sent in plain text [add `tls`, or listen on 127.0.0.1 behind a proxy that has it]",
+  ],
   "bad/control.yaml": [
     "control.yaml:8:11 missing_key control.listen: other machines can connect there, and tokens would be sent in plain text [add `tls`, or listen on 127.0.0.1 behind a proxy that has it]",
     "control.yaml:10:43 warning plain_secret control.tokens[0].token: a secret is written in the file [refer to it: { file: … }, { env: … }, { command: […] } or { credential: … }]",
