@@ -8,6 +8,7 @@ import { runPrune } from "../engine/prune/prune.ts";
 import { Session } from "../engine/session.ts";
 import { runVerify } from "../engine/verify/verify.ts";
 import { formatSlot } from "../plan/zone.ts";
+import { keepWorkers } from "../posix/workers.ts";
 import type { ProbesConfig } from "../config/config.ts";
 import type { StartedDue } from "../scheduler/due.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
@@ -75,6 +76,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   // Only now: the runs of a daemon that works here are none of ours.
   state.interruptDead(options.surroundings.clock.now(), true);
   const { clock, random, toolVersion } = options.surroundings;
+  stack.use(keepWorkers());
   const feed = stack.use(new Feed({ state, clock, random }));
   const sessionFor = ({ config, surroundings }: DaemonConfig): Session =>
     new Session(config, state, {

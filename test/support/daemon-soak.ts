@@ -3,7 +3,7 @@
  * slot of every job must have been run or skipped on record, once, for as long as the job was declared.
  */
 import { spawn, type ChildProcess } from "node:child_process";
-import { createWriteStream, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { createWriteStream, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
 import { join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -30,8 +30,10 @@ export interface SoakResult {
   readonly lost: readonly string[];
   readonly doubled: readonly string[];
   readonly failed: readonly string[];
-  /** Resident memory in MB: the median of each tenth of the time. */
+  /** Of the daemon, the median of each tenth of the time: resident memory in MB, mappings, and threads. */
   readonly memory: readonly number[];
+  readonly mappings: readonly number[];
+  readonly threads: readonly number[];
   readonly exitCode: number | null;
 }
 
@@ -73,7 +75,7 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
   const begin = (atMs: number): void => {
     for (const [job, everyMs] of declared) periods.push({ job, everyMs, fromMs: atMs, toMs: Number.POSITIVE_INFINITY });
   };
-  const memory: number[] = [];
+  const seen: Seen = { memory: [], mappings: [], threads: [] };
   const made: Record<string, number> = { invalid: 0, removed: 0, added: 0, "interval changed": 0, "description changed": 0 };
   let reloads = 0;
   let refusals = 0;
@@ -83,7 +85,7 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
     begin(Date.now());
     const startedMs = Date.now();
     for (let edit = 1; edit <= edits; edit++) {
-      await rest(startedMs + (edit * seconds * 1000) / (edits + 1), daemon, memory);
+      await rest(startedMs + (edit * seconds * 1000) / (edits + 1), daemon, seen);
       const before = Date.now();
       if (edit % 10 < 3) {
         publish(`${configuration(declared, jobs, edit)}jbos: {}\n`);
@@ -113,7 +115,7 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
       begin(Date.now());
       log(`${edit}: ${kind}, ${Date.now() - before} ms`);
     }
-    await rest(startedMs + seconds * 1000, daemon, memory);
+    await rest(startedMs + seconds * 1000, daemon, seen);
     for (const period of periods) period.toMs = Math.min(period.toMs, Date.now());
   } finally {
     daemon.kill("SIGTERM");
@@ -122,12 +124,17 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
   return {
     ...account(folder, periods),
     edits: made,
-    memory: Array.from({ length: 10 }, (_, tenth) => medianOf(memory, tenth)),
+    memory: tenths(seen.memory),
+    mappings: tenths(seen.mappings),
+    threads: tenths(seen.threads),
     exitCode,
   };
 }
 
-function account(folder: string, periods: readonly Declared[]): Omit<SoakResult, "edits" | "memory" | "exitCode"> {
+function account(
+  folder: string,
+  periods: readonly Declared[],
+): Pick<SoakResult, "runs" | "slots" | "lost" | "doubled" | "failed"> {
   using state = openState(join(folder, "state"));
   const records = state.runs({ limit: 1_000_000 });
   const backups = records.filter(({ kind }) => kind === "backup");
@@ -190,13 +197,25 @@ ${[...declared]
 `;
 }
 
+interface Seen {
+  readonly memory: number[];
+  readonly mappings: number[];
+  readonly threads: number[];
+}
+
 /** Waits until `untilMs`, and looks at the daemon's memory now and then. */
-async function rest(untilMs: number, daemon: ChildProcess, memory: number[]): Promise<void> {
+async function rest(untilMs: number, daemon: ChildProcess, seen: Seen): Promise<void> {
   while (Date.now() < untilMs) {
     await setTimeout(Math.min(500, Math.max(1, untilMs - Date.now())));
-    const pages = Number(readFileSync(`/proc/${daemon.pid}/statm`, "utf8").split(" ")[1]);
-    memory.push((pages * 4096) / 1e6);
+    const folder = `/proc/${daemon.pid}`;
+    seen.memory.push((Number(readFileSync(`${folder}/statm`, "utf8").split(" ")[1]) * 4096) / 1e6);
+    seen.mappings.push(readFileSync(`${folder}/maps`, "utf8").split("\n").length - 1);
+    seen.threads.push(readdirSync(`${folder}/task`).length);
   }
+}
+
+function tenths(values: readonly number[]): number[] {
+  return Array.from({ length: 10 }, (_, tenth) => medianOf(values, tenth));
 }
 
 function medianOf(values: readonly number[], tenth: number): number {

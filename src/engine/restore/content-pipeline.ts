@@ -1,10 +1,20 @@
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
 import { HoldfastError } from "../../base/errors.ts";
 import type { ContentBatch, ContentFeed, SnapshotEntry, Store } from "../../formats/format.ts";
+import { workerModule, WorkerRun, type WorkerKind } from "../../posix/workers.ts";
 import type { Extent, Xattr } from "../../sources/source.ts";
 import type { BatchResults, FileTasks, FromThread, ThreadMode, ToThread } from "./messages.ts";
 
+const RESTORE_THREAD: WorkerKind = {
+  name: "restore-thread",
+  module: workerModule(import.meta.url, "restore-thread"),
+  // Descriptors come from openat, which Node does not see.
+  trackUnmanagedFds: false,
+  // A batch is short-lived.
+  youngGenerationMb: 16,
+  // It removes what is unfinished, which a disk may make slow.
+  stopMs: 60_000,
+};
 const MAX_THREADS = 8;
 /** Batches a thread has at a time: one in work, the others on the way. */
 const PER_THREAD = 3;
@@ -43,8 +53,7 @@ export interface PipelineSetup {
 }
 
 interface Lane {
-  readonly worker: Worker;
-  readonly stopped: Promise<void>;
+  readonly run: WorkerRun<ToThread, FromThread>;
   outstanding: number;
 }
 
@@ -149,42 +158,30 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
       tasks: fileTasks(starting),
     };
     lane.outstanding++;
-    lane.worker.postMessage(message, [...batch.transfer]);
+    lane.run.post(message, batch.transfer);
   }
 
   #feedFailed(number: number, error: HoldfastError): void {
     const file = this.#files.get(number);
     if (file === undefined) return;
     this.#files.delete(number);
-    this.#owners.get(number)?.worker.postMessage({ type: "drop", file: number } satisfies ToThread);
+    this.#owners.get(number)?.run.post({ type: "drop", file: number });
     this.#owners.delete(number);
     this.#events.damaged(file, error);
   }
 
   #startThreads(): void {
-    const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
     const count = Math.min(Math.max(availableParallelism(), 1), MAX_THREADS);
     for (let i = 0; i < count; i++) {
-      const worker = new Worker(new URL(`./restore-thread.${extension}`, import.meta.url), {
-        name: "restore-thread",
-        // Descriptors come from openat, which Node does not see.
-        trackUnmanagedFds: false,
-        // A batch is short-lived: a larger nursery would only be memory.
-        resourceLimits: { maxYoungGenerationSizeMb: 16 },
-      });
-      const { promise: stopped, resolve } = Promise.withResolvers<void>();
-      const lane: Lane = { worker, stopped, outstanding: 0 };
-      worker.on("message", (message: FromThread) => {
-        if (message.type === "stopped") resolve();
-        else this.#receive(lane, message);
-      });
-      worker.on("error", (error) =>
-        this.#fail(new HoldfastError("internal", `A restore thread stopped: ${String(error)}`, { cause: error })),
-      );
-      worker.on("exit", () => {
-        resolve();
-        this.#fail(new HoldfastError("internal", "A restore thread ended before its work was done"));
-      });
+      const lane: Lane = {
+        run: new WorkerRun(
+          RESTORE_THREAD,
+          0,
+          (message) => this.#receive(lane, message),
+          (error) => this.#fail(error),
+        ),
+        outstanding: 0,
+      };
       this.#lanes.push(lane);
     }
   }
@@ -194,8 +191,8 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
     this.#isSetUp = true;
     const { mode, destination, top, token, uid, umask } = this.#setup;
     const { decoderModule, decoderSetup } = this.#feed;
-    for (const [i, { worker }] of this.#lanes.entries())
-      worker.postMessage({
+    for (const [i, { run }] of this.#lanes.entries())
+      run.post({
         type: "setup",
         mode,
         destination,
@@ -205,10 +202,10 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
         token: `${token}${i}`,
         uid,
         umask,
-      } satisfies ToThread);
+      });
   }
 
-  #receive(lane: Lane, message: Exclude<FromThread, { type: "stopped" }>): void {
+  #receive(lane: Lane, message: FromThread): void {
     if (message.type === "fatal") {
       this.#fail(HoldfastError.fromWire(message.error));
       return;
@@ -272,9 +269,7 @@ export class ContentPipeline<File extends PipelineFile> implements AsyncDisposab
     this.#fail(new HoldfastError("cancelled", "The restore was ended"));
     await this.#feeding;
     for (const round of this.#rounds.splice(0)) await round.batches.return?.();
-    for (const lane of this.#lanes) lane.worker.postMessage({ type: "stop" } satisfies ToThread);
-    await Promise.all(this.#lanes.map((lane) => lane.stopped));
-    await Promise.all(this.#lanes.splice(0).map((lane) => lane.worker.terminate()));
+    await Promise.all(this.#lanes.splice(0).map((lane) => lane.run.stop({ type: "stop" })));
   }
 }
 

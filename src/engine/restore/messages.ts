@@ -65,8 +65,7 @@ export type ToThread =
 export type FromThread =
   | { readonly type: "done"; readonly batch: number; readonly results: BatchResults }
   /** Nothing can go on: no space, a read-only file system. */
-  | { readonly type: "fatal"; readonly error: ErrorWire }
-  | { readonly type: "stopped" };
+  | { readonly type: "fatal"; readonly error: ErrorWire };
 
 export interface BatchResults {
   /** Numbers of files that are finished. */

@@ -1,7 +1,7 @@
-import { parentPort } from "node:worker_threads";
 import { asHoldfastError, HoldfastError, type ErrorWire } from "../../base/errors.ts";
 import { pathText } from "../../base/path-text.ts";
 import type { ContentDecoder } from "../../formats/format.ts";
+import { serveRuns, type RunPort } from "../../posix/serve-runs.ts";
 import type { Extent, Xattr } from "../../sources/source.ts";
 import { openAgain, openDestination } from "./destination.ts";
 import { Directories, joinPath, rawBytes } from "./directories.ts";
@@ -10,9 +10,6 @@ import { entryError, fatalError, FileWriter, type FileTask, type WritingFile } f
 import type { BatchResults, ContentMessage, FileTasks, FromThread, ThreadMode, ToThread } from "./messages.ts";
 
 // A restore thread: decodes batches and writes, compares or just counts what comes out. Synchronous between messages.
-
-const port = parentPort;
-if (port === null) throw new Error("restore-thread runs as a worker");
 
 /** What is done with files; every call may throw. */
 interface Sink {
@@ -105,93 +102,6 @@ const WHAT: Readonly<Record<ThreadMode, string>> = {
   check: "cannot be read",
 };
 
-let mode: ThreadMode = "check";
-let sink: Sink = CHECK_SINK;
-let destination = Buffer.alloc(0);
-let directories: Directories | undefined;
-let decoder: ContentDecoder | undefined;
-/** Paths of files that began here and did not end yet; those that failed are not among them. */
-const current = new Map<number, string>();
-
-async function setup(message: Extract<ToThread, { type: "setup" }>): Promise<void> {
-  ({ mode } = message);
-  destination = Buffer.from(message.destination);
-  if (mode !== "check") {
-    const top = message.top === undefined ? openDestination(destination) : openAgain(message.top);
-    if (top === undefined) throw new HoldfastError("restore_failed", `The folder ${pathText(destination)} vanished`);
-    directories = new Directories(top);
-    sink = mode === "write" ? new WriteSink(new FileWriter(directories, message)) : new CompareSink(directories);
-  }
-  const module = (await import(message.decoderModule)) as { createDecoder(setup: unknown): ContentDecoder };
-  decoder = module.createDecoder(message.decoderSetup);
-}
-
-function shown(path: string): string {
-  return pathText(Buffer.concat([destination, Buffer.from(destination.at(-1) === 0x2f ? "" : "/"), rawBytes(path)]));
-}
-
-function process(message: ContentMessage): BatchResults {
-  const finished: number[] = [];
-  const damaged: { file: number; error: ErrorWire }[] = [];
-  const problems: { file: number; error: ErrorWire }[] = [];
-  let bytes = 0;
-
-  /** Runs a step of a file that is still good; a failure ends the file, or everything. */
-  const step = (file: number, act: () => void): void => {
-    const path = current.get(file);
-    if (path === undefined) return;
-    try {
-      act();
-    } catch (error) {
-      const fatal = mode === "write" ? fatalError(error, shown(path)) : undefined;
-      if (fatal !== undefined) throw fatal;
-      const wire =
-        error instanceof HoldfastError && error.code === "verify_failed"
-          ? new HoldfastError("verify_failed", `${shown(path)} differs from the snapshot: ${error.message}`, {
-              data: { path: shown(path) },
-            })
-          : entryError(error, shown(path), WHAT[mode]);
-      fail(file);
-      problems.push({ file, error: wire.toWire() });
-    }
-  };
-
-  const pieces = decoder?.decode(message.payload)[Symbol.iterator]();
-  if (pieces === undefined) throw new Error("content before setup");
-  let piece = pieces.next();
-  const tasks = readTasks(message.tasks);
-  for (let i = 0; i < message.files.length; i++) {
-    const position = message.files[i] as number;
-    const part = message.parts[i] as number;
-    const file = message.base + position;
-    if ((part & 1) !== 0) {
-      const { task, extents } = tasks.next().value as TaskItem;
-      current.set(file, joinPath(task.folder, task.name));
-      step(file, () => sink.begin(file, task, extents));
-    }
-    for (; piece.done !== true && piece.value.file === position; piece = pieces.next()) {
-      const { value } = piece;
-      if ("error" in value) {
-        if (current.has(file)) damaged.push({ file, error: value.error.toWire() });
-        fail(file);
-      } else {
-        bytes += value.bytes.length;
-        step(file, () => sink.piece(file, value.offset, value.bytes));
-      }
-    }
-    if ((part & 2) === 0 || !current.has(file)) continue;
-    step(file, () => sink.finish(file));
-    if (current.delete(file)) finished.push(file);
-  }
-  const losses = sink instanceof WriteSink ? sink.lost.splice(0) : [];
-  return { finished, damaged, problems, losses, bytes };
-}
-
-function fail(file: number): void {
-  current.delete(file);
-  sink.drop(file);
-}
-
 interface TaskItem {
   readonly task: FileTask;
   readonly extents: readonly Extent[] | undefined;
@@ -218,33 +128,142 @@ function* readTasks(tasks: FileTasks): Generator<TaskItem, void, undefined> {
   }
 }
 
-function post(message: FromThread): void {
-  port?.postMessage(message);
-}
+/** One restore or comparison. */
+class RestoreRun {
+  readonly #port: RunPort;
+  #mode: ThreadMode = "check";
+  #sink: Sink = CHECK_SINK;
+  #destination = Buffer.alloc(0);
+  #directories: Directories | undefined;
+  #decoder: ContentDecoder | undefined;
+  /** Paths of files that began here and did not end yet; those that failed are not among them. */
+  readonly #current = new Map<number, string>();
+  #ready: Promise<void> | undefined;
+  #failed = false;
 
-let ready: Promise<void> | undefined;
-let failed = false;
+  constructor(port: RunPort) {
+    this.#port = port;
+  }
 
-async function receive(message: ToThread): Promise<void> {
-  try {
-    if (message.type === "setup") {
-      ready = setup(message);
-      await ready;
-      return;
+  async #setup(message: Extract<ToThread, { type: "setup" }>): Promise<void> {
+    this.#mode = message.mode;
+    this.#destination = Buffer.from(message.destination);
+    if (this.#mode !== "check") {
+      const top = message.top === undefined ? openDestination(this.#destination) : openAgain(message.top);
+      if (top === undefined) throw new HoldfastError("restore_failed", `The folder ${pathText(this.#destination)} vanished`);
+      this.#directories = new Directories(top);
+      this.#sink =
+        this.#mode === "write" ? new WriteSink(new FileWriter(this.#directories, message)) : new CompareSink(this.#directories);
     }
-    await ready;
-    if (message.type === "stop") {
-      sink.stop();
-      // Opened through the C library: they would stay open in the process when the thread has ended.
-      directories?.[Symbol.dispose]();
-      post({ type: "stopped" });
-    } else if (message.type === "drop") fail(message.file);
-    else if (!failed) post({ type: "done", batch: message.batch, results: process(message) });
-  } catch (error) {
-    failed = true;
-    if (message.type === "stop") post({ type: "stopped" });
-    else post({ type: "fatal", error: asHoldfastError(error).toWire() });
+    const module = (await import(message.decoderModule)) as { createDecoder(setup: unknown): ContentDecoder };
+    this.#decoder = module.createDecoder(message.decoderSetup);
+  }
+
+  #shown(path: string): string {
+    return pathText(
+      Buffer.concat([this.#destination, Buffer.from(this.#destination.at(-1) === 0x2f ? "" : "/"), rawBytes(path)]),
+    );
+  }
+
+  #process(message: ContentMessage): BatchResults {
+    const finished: number[] = [];
+    const damaged: { file: number; error: ErrorWire }[] = [];
+    const problems: { file: number; error: ErrorWire }[] = [];
+    let bytes = 0;
+
+    /** Runs a step of a file that is still good; a failure ends the file, or everything. */
+    const step = (file: number, act: () => void): void => {
+      const path = this.#current.get(file);
+      if (path === undefined) return;
+      try {
+        act();
+      } catch (error) {
+        const fatal = this.#mode === "write" ? fatalError(error, this.#shown(path)) : undefined;
+        if (fatal !== undefined) throw fatal;
+        const wire =
+          error instanceof HoldfastError && error.code === "verify_failed"
+            ? new HoldfastError("verify_failed", `${this.#shown(path)} differs from the snapshot: ${error.message}`, {
+                data: { path: this.#shown(path) },
+              })
+            : entryError(error, this.#shown(path), WHAT[this.#mode]);
+        this.#fail(file);
+        problems.push({ file, error: wire.toWire() });
+      }
+    };
+
+    const pieces = this.#decoder?.decode(message.payload)[Symbol.iterator]();
+    if (pieces === undefined) throw new Error("content before setup");
+    let piece = pieces.next();
+    const tasks = readTasks(message.tasks);
+    for (let i = 0; i < message.files.length; i++) {
+      const position = message.files[i] as number;
+      const part = message.parts[i] as number;
+      const file = message.base + position;
+      if ((part & 1) !== 0) {
+        const { task, extents } = tasks.next().value as TaskItem;
+        this.#current.set(file, joinPath(task.folder, task.name));
+        step(file, () => this.#sink.begin(file, task, extents));
+      }
+      for (; piece.done !== true && piece.value.file === position; piece = pieces.next()) {
+        const { value } = piece;
+        if ("error" in value) {
+          if (this.#current.has(file)) damaged.push({ file, error: value.error.toWire() });
+          this.#fail(file);
+        } else {
+          bytes += value.bytes.length;
+          step(file, () => this.#sink.piece(file, value.offset, value.bytes));
+        }
+      }
+      if ((part & 2) === 0 || !this.#current.has(file)) continue;
+      step(file, () => this.#sink.finish(file));
+      if (this.#current.delete(file)) finished.push(file);
+    }
+    const losses = this.#sink instanceof WriteSink ? this.#sink.lost.splice(0) : [];
+    return { finished, damaged, problems, losses, bytes };
+  }
+
+  #fail(file: number): void {
+    this.#current.delete(file);
+    this.#sink.drop(file);
+  }
+
+  #post(message: FromThread): void {
+    this.#port.postMessage(message);
+  }
+
+  async receive(message: ToThread): Promise<void> {
+    try {
+      if (message.type === "setup") {
+        this.#ready = this.#setup(message);
+        await this.#ready;
+        return;
+      }
+      if (message.type === "stop") {
+        await this.#stop();
+        return;
+      }
+      await this.#ready;
+      if (message.type === "drop") this.#fail(message.file);
+      else if (!this.#failed) this.#post({ type: "done", batch: message.batch, results: this.#process(message) });
+    } catch (error) {
+      this.#failed = true;
+      this.#post({ type: "fatal", error: asHoldfastError(error).toWire() });
+    }
+  }
+
+  /** Leaves nothing behind: no unfinished file, and no open folder, which nobody else would close. */
+  async #stop(): Promise<void> {
+    try {
+      await this.#ready?.catch(() => undefined);
+      this.#sink.stop();
+    } finally {
+      this.#directories?.[Symbol.dispose]();
+      this.#port.close();
+    }
   }
 }
 
-port.on("message", (message: ToThread) => void receive(message));
+serveRuns<ToThread>((port) => {
+  const run = new RestoreRun(port);
+  return (message) => void run.receive(message);
+});

@@ -1,6 +1,7 @@
 import type { TargetCapacity } from "../../targets/target.ts";
 import { HoldfastError } from "../../base/errors.ts";
 import type { RepositoryId, SnapshotId } from "../../base/ids.ts";
+import { WorkerRun } from "../../posix/workers.ts";
 import type {
   Annotation,
   ContentFeed,
@@ -21,8 +22,9 @@ import { observationsOf, putNote, readNotes, verificationMembers } from "./archi
 import { ArchiveReader } from "./archive-reader.ts";
 import { createContentFeed } from "./content-feed.ts";
 import { pruneLeftOvers } from "./left-overs.ts";
+import type { FromArchive, ToArchive } from "./messages.ts";
 import { folderOf, manifestName } from "./object-names.ts";
-import { ArchiveThread } from "./thread.ts";
+import { ARCHIVE_THREAD } from "./thread.ts";
 
 /** Manifests read at a time. */
 const READS = 16;
@@ -149,14 +151,21 @@ export class ArchiveStore implements Store {
     const abort = (): void => verified.reject(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
     try {
-      await using thread = new ArchiveThread((message) => {
-        if (message.type === "verified") verified.resolve(message.report);
-        else if (message.type === "failed") verified.reject(HoldfastError.fromWire(message.error));
-        else if (message.type === "progress") onProgress(message.progress);
-      }, verified.reject);
+      await using thread = new WorkerRun<ToArchive, FromArchive>(
+        ARCHIVE_THREAD,
+        0,
+        (message) => {
+          if (message.type === "verified") verified.resolve(message.report);
+          else if (message.type === "failed") verified.reject(HoldfastError.fromWire(message.error));
+          else if (message.type === "progress") onProgress(message.progress);
+        },
+        verified.reject,
+      );
       const { spec, transfer } = this.options.access.forThread();
       thread.post({ type: "verify", target: spec, name: this.name, snapshots, readData }, transfer);
-      return await verified.promise;
+      const report = await verified.promise;
+      await thread.stop({ type: "stop" });
+      return report;
     } finally {
       signal.removeEventListener("abort", abort);
     }

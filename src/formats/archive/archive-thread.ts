@@ -1,6 +1,6 @@
-import { parentPort } from "node:worker_threads";
 import { asHoldfastError } from "../../base/errors.ts";
 import { pathText } from "../../base/path-text.ts";
+import { serveRuns, type RunPort } from "../../posix/serve-runs.ts";
 import type { Entry, SourceProblem, WalkEvent } from "../../sources/source.ts";
 import { placesOf } from "../../sources/files/views.ts";
 import { walkFiles } from "../../sources/files/walk.ts";
@@ -16,9 +16,6 @@ import { verifyArchives } from "./verify-archives.ts";
 
 // The archive thread: walks (or is sent) the entries, reads and hashes files, and puts the parts. Or verifies archives.
 
-const port = parentPort;
-if (port === null) throw new Error("archive-thread runs as a worker");
-
 /** Full parts that wait for their puts; with the one being filled this bounds the memory. */
 const MAX_WAITING_PARTS = 1;
 /** The index's parts are small, for most archives have few entries. */
@@ -27,32 +24,43 @@ const ENTRIES_PART_BYTES = 4 * 2 ** 20;
 const STEPS_PER_TURN = 2000;
 const PROGRESS_MS = 200;
 
-let wake: (() => void) | undefined;
-const eventsIn: { events: readonly WalkEvent[]; last: boolean }[] = [];
-const bytesIn: (Uint8Array | undefined)[] = [];
+/** What a run says and what it was sent. */
+class Exchange {
+  readonly events: { events: readonly WalkEvent[]; last: boolean }[] = [];
+  readonly bytes: (Uint8Array | undefined)[] = [];
+  readonly #port: RunPort;
+  #wake: (() => void) | undefined;
 
-function post(message: FromArchive): void {
-  port?.postMessage(message);
-}
+  constructor(port: RunPort) {
+    this.#port = port;
+  }
 
-function nextChange(): Promise<void> {
-  return new Promise((resolve) => (wake = resolve));
-}
+  post(message: FromArchive): void {
+    this.#port.postMessage(message);
+  }
 
-function changed(): void {
-  wake?.();
-  wake = undefined;
+  /** Resolves with the next call of `changed`. */
+  nextChange(): Promise<void> {
+    return new Promise((resolve) => (this.#wake = resolve));
+  }
+
+  changed(): void {
+    this.#wake?.();
+    this.#wake = undefined;
+  }
 }
 
 /** The parts of one archive on their way to its targets. */
 class PartSink {
   readonly #setup: WriteSetup;
   readonly #targets: (Target | undefined)[];
+  readonly #exchange: Exchange;
   #waiting = 0;
   storedBytes = 0;
 
-  constructor(setup: WriteSetup, targets: (Target | undefined)[]) {
+  constructor(setup: WriteSetup, targets: (Target | undefined)[], exchange: Exchange) {
     this.#setup = setup;
+    this.#exchange = exchange;
     this.#targets = targets;
   }
 
@@ -64,13 +72,13 @@ class PartSink {
         await target?.put(name, [bytes]);
       } catch (error) {
         this.#targets[position] = undefined;
-        post({ type: "lost", target: position, error: asHoldfastError(error).toWire() });
+        this.#exchange.post({ type: "lost", target: position, error: asHoldfastError(error).toWire() });
       }
     });
     void Promise.all(puts).then(() => {
       this.#waiting--;
       this.storedBytes += bytes.length;
-      changed();
+      this.#exchange.changed();
     });
   }
 
@@ -79,7 +87,7 @@ class PartSink {
   }
 
   async drained(limit: number): Promise<void> {
-    while (this.#waiting > limit) await nextChange();
+    while (this.#waiting > limit) await this.#exchange.nextChange();
   }
 
   async room(): Promise<void> {
@@ -92,22 +100,22 @@ async function openTarget(spec: TargetSpec, alone: boolean): Promise<Target> {
   return spec.driver === "port" ? await createTarget(spec) : await spawnTargetThread(spec, { transfer: alone });
 }
 
-async function write(setup: WriteSetup): Promise<void> {
+async function write(setup: WriteSetup, exchange: Exchange): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const targets: Target[] = [];
   for (const spec of setup.targets) targets.push(stack.use(await openTarget(spec, setup.targets.length === 1)));
-  const sink = new PartSink(setup, targets);
+  const sink = new PartSink(setup, targets, exchange);
   const tar = new PartStream(setup.partBytes, (number, bytes) => sink.put("tar", number, bytes));
   const entries = new PartStream(Math.min(setup.partBytes, ENTRIES_PART_BYTES), (number, bytes) =>
     sink.put("entries", number, bytes),
   );
-  const job = new WriteJob(new ArchiveBuilder(tar, entries), sink, placesOf(setup.walk));
+  const job = new WriteJob(new ArchiveBuilder(tar, entries), sink, placesOf(setup.walk), exchange);
   if (setup.walk === undefined) await job.takeEvents();
   else for (const event of walkFiles(setup.walk, { onProblem: (problem) => job.problems.push(problem) })) await job.step(event);
   const root = job.builder.end();
   await sink.drained(0);
   job.report(true);
-  post({ type: "written", counts: job.builder.counts, tar: tar.records, entries: entries.records, root });
+  exchange.post({ type: "written", counts: job.builder.counts, tar: tar.records, entries: entries.records, root });
 }
 
 class WriteJob {
@@ -115,21 +123,23 @@ class WriteJob {
   readonly problems: SourceProblem[] = [];
   readonly #sink: PartSink;
   readonly #files: LiveFileHooks;
+  readonly #exchange: Exchange;
   #steps = 0;
   #lastReportMs = 0;
   #current: Uint8Array | undefined;
 
-  constructor(builder: ArchiveBuilder, sink: PartSink, placeOf: LiveFileHooks["placeOf"]) {
+  constructor(builder: ArchiveBuilder, sink: PartSink, placeOf: LiveFileHooks["placeOf"], exchange: Exchange) {
     this.builder = builder;
+    this.#exchange = exchange;
     this.#sink = sink;
     this.#files = { onBytes: () => this.#pause(), onProblem: (problem) => void this.problems.push(problem), placeOf };
   }
 
   async takeEvents(): Promise<void> {
     for (;;) {
-      post({ type: "wantEvents" });
-      let message = eventsIn.shift();
-      for (; message === undefined; message = eventsIn.shift()) await nextChange();
+      this.#exchange.post({ type: "wantEvents" });
+      let message = this.#exchange.events.shift();
+      for (; message === undefined; message = this.#exchange.events.shift()) await this.#exchange.nextChange();
       for (const event of message.events) await this.step(event);
       if (message.last) return;
     }
@@ -153,10 +163,10 @@ class WriteJob {
   }
 
   report(final: boolean): void {
-    if (this.problems.length > 0) post({ type: "problems", problems: this.problems.splice(0) });
+    if (this.problems.length > 0) this.#exchange.post({ type: "problems", problems: this.problems.splice(0) });
     const { files, sourceBytes } = this.builder.counts;
     const bytesDone = final ? sourceBytes : this.builder.bytesDone;
-    post({
+    this.#exchange.post({
       type: "progress",
       progress: {
         phase: "reading",
@@ -177,17 +187,17 @@ class WriteJob {
 
   async #readStream(entry: Entry, once: number): Promise<void> {
     const writer = this.builder.file(entry, entry.meta, entry.size, undefined);
-    post({ type: "wantStream", once });
+    this.#exchange.post({ type: "wantStream", once });
     for (;;) {
-      if (bytesIn.length === 0) {
-        await nextChange();
+      if (this.#exchange.bytes.length === 0) {
+        await this.#exchange.nextChange();
         continue;
       }
-      const bytes = bytesIn.shift();
+      const bytes = this.#exchange.bytes.shift();
       if (bytes === undefined) break;
       writer.write(bytes);
       await this.#pause();
-      post({ type: "taken" });
+      this.#exchange.post({ type: "taken" });
     }
     this.builder.addFile(entry, writer, { changedWhileRead: false });
   }
@@ -203,30 +213,40 @@ class WriteJob {
   }
 }
 
-async function verify(setup: VerifySetup): Promise<void> {
+async function verify(setup: VerifySetup, exchange: Exchange): Promise<void> {
   await using target = await createTarget(setup.target);
-  const report = await verifyArchives(target, { ...setup, onProgress: (progress) => post({ type: "progress", progress }) });
-  post({ type: "verified", report });
+  const report = await verifyArchives(target, {
+    ...setup,
+    onProgress: (progress) => exchange.post({ type: "progress", progress }),
+  });
+  exchange.post({ type: "verified", report });
 }
 
-function start(run: Promise<void>): void {
-  run.catch((error: unknown) => post({ type: "failed", error: asHoldfastError(error).toWire() }));
-}
-
-port.on("message", (message: ToArchive) => {
-  switch (message.type) {
-    case "write":
-      start(write(message));
-      break;
-    case "verify":
-      start(verify(message));
-      break;
-    case "events":
-      eventsIn.push(message);
-      break;
-    case "bytes":
-      bytesIn.push(message.bytes);
-      break;
-  }
-  changed();
+serveRuns<ToArchive>((port) => {
+  const exchange = new Exchange(port);
+  let running: Promise<void> = Promise.resolve();
+  const start = (run: Promise<void>): void => {
+    running = run.catch((error: unknown) => exchange.post({ type: "failed", error: asHoldfastError(error).toWire() }));
+  };
+  return (message) => {
+    switch (message.type) {
+      case "write":
+        start(write(message, exchange));
+        break;
+      case "verify":
+        start(verify(message, exchange));
+        break;
+      case "events":
+        exchange.events.push(message);
+        break;
+      case "bytes":
+        exchange.bytes.push(message.bytes);
+        break;
+      case "stop":
+        // Its targets are let go of first.
+        void running.then(() => port.close());
+        break;
+    }
+    exchange.changed();
+  };
 });

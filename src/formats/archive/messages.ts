@@ -31,7 +31,9 @@ export type ToArchive =
   | VerifySetup
   | { readonly type: "events"; readonly events: readonly WalkEvent[]; readonly last: boolean }
   /** The next bytes of the once-stream that was asked for; undefined: it has ended. */
-  | { readonly type: "bytes"; readonly bytes: Uint8Array | undefined };
+  | { readonly type: "bytes"; readonly bytes: Uint8Array | undefined }
+  /** Nothing else will come: the thread has answered with its result. */
+  | { readonly type: "stop" };
 
 export type FromArchive =
   | { readonly type: "wantEvents" }

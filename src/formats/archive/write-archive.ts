@@ -4,12 +4,13 @@ import { pathText } from "../../base/path-text.ts";
 import { randomHex } from "../../base/random.ts";
 import type { Progress } from "../../base/events.ts";
 import { TAR_BLOCK_BYTES } from "../../codec/tar-header.ts";
+import { WorkerRun } from "../../posix/workers.ts";
 import type { WalkEvent } from "../../sources/source.ts";
 import type { SnapshotInfo, StoreOptions, UnreadableEntry, WriteRequest, WriteResult } from "../format.ts";
 import { encodeManifest, totalBytes, type Manifest } from "./manifest.ts";
-import type { FromArchive } from "./messages.ts";
+import type { FromArchive, ToArchive } from "./messages.ts";
 import { folderOf, manifestName } from "./object-names.ts";
-import { ArchiveThread } from "./thread.ts";
+import { ARCHIVE_THREAD } from "./thread.ts";
 
 /** 32 MiB: large enough that a put's fixed cost vanishes; the thread holds three at most. */
 const DEFAULT_PART_BYTES = 32 * 2 ** 20;
@@ -51,7 +52,7 @@ class ArchiveWriter {
   readonly #errors = new Map<number, HoldfastError>();
   readonly #unreadable: UnreadableEntry[];
   #unreadableCount: number;
-  #thread: ArchiveThread | undefined;
+  #thread: WorkerRun<ToArchive, FromArchive> | undefined;
   #events: AsyncIterator<readonly WalkEvent[]> | undefined;
   #streamedBytes = 0;
   #streamWake: (() => void) | undefined;
@@ -76,12 +77,15 @@ class ArchiveWriter {
     signal.addEventListener("abort", abort, { once: true });
     let written: Written;
     try {
-      await using thread = new ArchiveThread(
+      await using thread = new WorkerRun<ToArchive, FromArchive>(
+        ARCHIVE_THREAD,
+        0,
         (message) => this.#receive(message),
         (error) => this.#written.reject(error),
       );
       this.#start(thread);
       written = await this.#written.promise;
+      await thread.stop({ type: "stop" });
     } finally {
       signal.removeEventListener("abort", abort);
       this.#stopped = true;
@@ -115,7 +119,7 @@ class ArchiveWriter {
     }
   }
 
-  #start(thread: ArchiveThread): void {
+  #start(thread: WorkerRun<ToArchive, FromArchive>): void {
     const { stream, dryRun } = this.#request;
     this.#thread = thread;
     if (stream.kind === "events") this.#events = stream.events[Symbol.asyncIterator]();

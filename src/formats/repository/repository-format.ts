@@ -1,4 +1,5 @@
 import { asHoldfastError, HoldfastError } from "../../base/errors.ts";
+import { warmUp, type WorkerKind } from "../../posix/workers.ts";
 import type { RepositoryId, SnapshotId } from "../../base/ids.ts";
 import type {
   Annotation,
@@ -29,7 +30,7 @@ import { deleteSnapshots } from "./snapshots/delete-snapshots.ts";
 import { annotateSnapshot, putPolicyNote, putVerificationNote, readNotes } from "./snapshots/notes.ts";
 import { listSnapshots, toInfo } from "./snapshots/snapshot-list.ts";
 import { cpuThreads } from "./write/cpu-pool.ts";
-import { warmUp, type ThreadModule } from "./write/thread.ts";
+import { CPU_THREAD, PACK_THREAD, TREE_THREAD } from "./write/threads.ts";
 import { writeSnapshot } from "./write/writer.ts";
 
 /** Damaged objects that a note names. */
@@ -65,8 +66,8 @@ export const repositoryFormat: Format = {
 
   warmUp(limits, expectsBaseline) {
     // What is needed first is started first; what may not be needed at all is not started ahead.
-    if (expectsBaseline) return warmUp(["tree-thread"]);
-    return warmUp(["tree-thread", ...Array<ThreadModule>(cpuThreads(limits)).fill("cpu-thread"), "pack-thread"]);
+    if (expectsBaseline) return warmUp([TREE_THREAD]);
+    return warmUp([TREE_THREAD, ...Array<WorkerKind>(cpuThreads(limits)).fill(CPU_THREAD), PACK_THREAD]);
   },
 
   async write(stores, request) {

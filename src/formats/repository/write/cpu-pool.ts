@@ -1,9 +1,10 @@
 import { availableParallelism } from "node:os";
 import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
+import { WorkerRun } from "../../../posix/workers.ts";
 import type { FileBatch, FileResults, FromCpu, SealedFrame, SealingSetup, Segment, ToCpu } from "./messages.ts";
 import type { WriteLimits } from "../../format.ts";
 import { SEGMENT_BYTES } from "./content-reader.ts";
-import { Thread } from "./thread.ts";
+import { CPU_THREAD } from "./threads.ts";
 
 /** Batches a CPU thread has at a time: one in work, one whose claims are on the way. */
 const PER_THREAD = 2;
@@ -24,7 +25,7 @@ export interface CpuPoolEvents {
 }
 
 interface Cpu {
-  thread: Thread<ToCpu, FromCpu> | undefined;
+  thread: WorkerRun<ToCpu, FromCpu> | undefined;
   outstanding: number;
   flushed: boolean;
 }
@@ -39,6 +40,7 @@ export class CpuPool implements AsyncDisposable {
   readonly #events: CpuPoolEvents;
   #cpus: Cpu[] = [];
   #setup: ToCpu | undefined;
+  #nice = 0;
   readonly #queue: FileBatch[] = [];
   readonly #owner = new Map<number, { cpu: Cpu; batch: FileBatch | undefined }>();
   #nextBatch = 0;
@@ -56,6 +58,7 @@ export class CpuPool implements AsyncDisposable {
    * changed, one or none is needed, and a thread costs 30 MB and 50 ms of a core.
    */
   start(sealing: SealingSetup, profile: number, limits: Pick<WriteLimits, "cpuThreads" | "nice">, expected: boolean): void {
+    this.#nice = limits.nice;
     this.#setup = { type: "setup", sealing, profile, nice: limits.nice };
     for (let i = cpuThreads(limits); i > 0; i--) this.#cpus.push({ thread: undefined, outstanding: 0, flushed: false });
     if (expected) for (const cpu of this.#cpus) this.#post(cpu);
@@ -72,9 +75,10 @@ export class CpuPool implements AsyncDisposable {
     if (message !== undefined) cpu.thread.post(message, transfer);
   }
 
-  #begin(cpu: Cpu): Thread<ToCpu, FromCpu> {
-    const thread = new Thread<ToCpu, FromCpu>(
-      "cpu-thread",
+  #begin(cpu: Cpu): WorkerRun<ToCpu, FromCpu> {
+    const thread = new WorkerRun<ToCpu, FromCpu>(
+      CPU_THREAD,
+      this.#nice,
       (answer) => this.#onMessage(cpu, answer),
       (error) => this.#events.onFailure(error),
     );

@@ -1,4 +1,5 @@
 import { asHoldfastError, HoldfastError } from "../../../base/errors.ts";
+import { WorkerRun } from "../../../posix/workers.ts";
 import type { PackId } from "../../../base/ids.ts";
 import { PendingChunks } from "../index/pending-chunks.ts";
 import { HeldLease } from "../leases/leases.ts";
@@ -9,7 +10,7 @@ import { DEFAULT_PACK_BYTES } from "../repository.ts";
 import { PendingIndex } from "./commit.ts";
 import type { CommitBoundary } from "./commit-boundaries.ts";
 import type { FromPack, PackFrameBytes, SealedFrame, ToPack } from "./messages.ts";
-import { Thread } from "./thread.ts";
+import { PACK_THREAD } from "./threads.ts";
 
 /** Sealed bytes that may wait for one target, in packs: two open ones (data, trees), and one being put. */
 const MAX_IN_FLIGHT_PACKS = 3;
@@ -23,7 +24,7 @@ export class Lane implements AsyncDisposable {
   storedBytes = 0;
   error: HoldfastError | undefined;
   #lease: HeldLease | undefined;
-  #thread: Thread<ToPack, FromPack> | undefined;
+  #thread: WorkerRun<ToPack, FromPack> | undefined;
   #nice: number | undefined;
   #inFlight = 0;
   #flushed: (() => void) | undefined;
@@ -53,7 +54,7 @@ export class Lane implements AsyncDisposable {
   }
 
   /** The pack thread, started when it has not been; undefined before the lease and after the end. One that the system refuses fails the lane. */
-  #packThread(): Thread<ToPack, FromPack> | undefined {
+  #packThread(): WorkerRun<ToPack, FromPack> | undefined {
     if (this.#thread !== undefined || this.#nice === undefined) return this.#thread;
     try {
       this.#thread = this.#begin(this.#nice);
@@ -63,10 +64,11 @@ export class Lane implements AsyncDisposable {
     return this.#thread;
   }
 
-  #begin(nice: number): Thread<ToPack, FromPack> {
+  #begin(nice: number): WorkerRun<ToPack, FromPack> {
     const { spec, transfer } = this.repository.options.access.forThread();
-    const thread = new Thread<ToPack, FromPack>(
-      "pack-thread",
+    const thread = new WorkerRun<ToPack, FromPack>(
+      PACK_THREAD,
+      nice,
       (message) => this.#onMessage(message),
       (error) => this.fail(error),
     );

@@ -4,6 +4,7 @@ import { Pacer } from "../../../base/pacer.ts";
 import { pathText } from "../../../base/path-text.ts";
 import { randomHex } from "../../../base/random.ts";
 import { profileNumber } from "../../../chunker/profile.ts";
+import { WorkerRun } from "../../../posix/workers.ts";
 import type { UnreadableEntry, WriteLimits, WriteRequest } from "../../format.ts";
 import type { WalkEvent } from "../../../sources/source.ts";
 import type { ChunkLocation } from "../index/chunk-index.ts";
@@ -23,7 +24,7 @@ import {
   type TreeCounts,
 } from "./messages.ts";
 import { adoptUnindexedPacks } from "./resume.ts";
-import { Thread } from "./thread.ts";
+import { TREE_THREAD } from "./threads.ts";
 
 /** Raw bytes of a frame: measured against 1 MiB it stores 2 % less, and a single file still needs only one such frame. */
 export const FRAME_BYTES = 2 * 2 ** 20;
@@ -62,7 +63,7 @@ class SnapshotWriter implements AsyncDisposable {
   /** Fires when the run is over, however it ended. */
   readonly #over = new AbortController();
   readonly #untilOver: AbortSignal;
-  #tree: Thread<ToTree, FromTree> | undefined;
+  #tree: WorkerRun<ToTree, FromTree> | undefined;
   #ended: { root: Uint8Array; counts: TreeCounts } | undefined;
   #failure: HoldfastError | undefined;
   #wake: (() => void) | undefined;
@@ -162,8 +163,9 @@ class SnapshotWriter implements AsyncDisposable {
 
   #startTree(sealing: SealingSetup): void {
     const { stream, baseline } = this.#request;
-    const tree = new Thread<ToTree, FromTree>(
-      "tree-thread",
+    const tree = new WorkerRun<ToTree, FromTree>(
+      TREE_THREAD,
+      this.#limits.nice,
       (message) => this.#onTree(message),
       (error) => this.#fail(error),
     );
