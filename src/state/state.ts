@@ -6,7 +6,7 @@
 import { chmodSync, existsSync, mkdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import type { SQLInputValue, SQLOutputValue } from "node:sqlite";
+import type { SQLInputValue, SQLOutputValue, StatementSync } from "node:sqlite";
 import { errnoOf, HoldfastError } from "../base/errors.ts";
 import type { ErrorWire } from "../base/errors.ts";
 import type { RunKind, RunStatus } from "../base/events.ts";
@@ -233,6 +233,7 @@ export class State implements Disposable {
   /** Who changed what. */
   readonly audit: Audit;
   readonly #database: DatabaseSync;
+  #revision: StatementSync | undefined;
 
   /** Use `openState`. */
   constructor(database: DatabaseSync, directory: string) {
@@ -319,7 +320,11 @@ export class State implements Disposable {
 
   /** Another one after every change of the database, by whomever: what was read of it under the same is still so. */
   get revision(): string {
-    const [row] = this.#all("SELECT data_version AS others, total_changes() AS own FROM pragma_data_version");
+    const row = this.#guard(() => {
+      // Prepared once: whoever remembers answers asks for it with every question.
+      this.#revision ??= this.#database.prepare("SELECT data_version AS others, total_changes() AS own FROM pragma_data_version");
+      return this.#revision.get();
+    });
     return `${Number(row?.["others"])}.${Number(row?.["own"])}`;
   }
 
