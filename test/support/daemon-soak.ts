@@ -30,11 +30,17 @@ export interface SoakResult {
   readonly lost: readonly string[];
   readonly doubled: readonly string[];
   readonly failed: readonly string[];
-  /** Of the daemon, the median of each tenth of the time: resident memory in MB, mappings, and threads. */
-  readonly memory: readonly number[];
-  readonly mappings: readonly number[];
-  readonly threads: readonly number[];
+  /** Of the daemon: resident memory in MB, mappings, and threads. */
+  readonly memory: Tenths;
+  readonly mappings: Tenths;
+  readonly threads: Tenths;
   readonly exitCode: number | null;
+}
+
+/** Of each tenth of the time. The least is what is always there: runs that meet at a moment have more for that moment. */
+export interface Tenths {
+  readonly least: readonly number[];
+  readonly median: readonly number[];
 }
 
 /** A job as it was declared from one moment to another. */
@@ -214,14 +220,14 @@ async function rest(untilMs: number, daemon: ChildProcess, seen: Seen): Promise<
   }
 }
 
-function tenths(values: readonly number[]): number[] {
-  return Array.from({ length: 10 }, (_, tenth) => medianOf(values, tenth));
-}
-
-function medianOf(values: readonly number[], tenth: number): number {
-  const from = Math.floor((values.length * tenth) / 10);
-  const part = values.slice(from, Math.floor((values.length * (tenth + 1)) / 10)).toSorted((a, b) => a - b);
-  return Math.round(part[Math.floor(part.length / 2)] ?? 0);
+function tenths(values: readonly number[]): Tenths {
+  const parts = Array.from({ length: 10 }, (_, tenth) =>
+    values
+      .slice(Math.floor((values.length * tenth) / 10), Math.floor((values.length * (tenth + 1)) / 10))
+      .toSorted((a, b) => a - b)
+      .map(Math.round),
+  );
+  return { least: parts.map((part) => part[0] ?? 0), median: parts.map((part) => part[Math.floor(part.length / 2)] ?? 0) };
 }
 
 async function exists(path: string): Promise<boolean> {
