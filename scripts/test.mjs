@@ -18,6 +18,8 @@ const TOOLS = {
   tar: "tar",
   btrfs: "btrfs-progs",
   promtool: "prometheus",
+  "/usr/sbin/sshd": "openssh-server",
+  "ssh-keygen": "openssh-client",
 };
 
 function installTools() {

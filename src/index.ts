@@ -69,6 +69,7 @@ export type {
 export { freezePaths } from "./sources/files/btrfs.ts";
 export type { EntryType } from "./sources/source.ts";
 export { compileExclude, nameText } from "./sources/files/exclude.ts";
+export { targetSpec } from "./engine/target-spec.ts";
 export { createTarget } from "./targets/registry.ts";
 export { auditedOperations, endOf, OPERATION_DEEDS } from "./engine/audit.ts";
 export type { Actor, Deed } from "./engine/audit.ts";

@@ -43,7 +43,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
 /** Drivers of one floor that never import each other. */
 const SIBLINGS = [
   ["sources/files", "sources/command"],
-  ["targets/local", "targets/thread", "targets/wrap"],
+  ["targets/local", "targets/sftp", "targets/thread", "targets/wrap"],
   ["formats/repository", "formats/archive"],
 ] as const;
 
@@ -53,6 +53,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   ajv: ["config"],
   croner: ["scheduler", "config"],
   koffi: ["posix"],
+  ssh2: ["targets/sftp"],
   ignore: ["sources"],
   pino: ["telemetry"],
   commander: ["cli"],

@@ -19,6 +19,7 @@ export const ERROR_CODES = {
   target_missing_object: 1,
   target_exists: 1,
   target_denied: 1,
+  target_untrusted: 1,
   target_full: 1,
   target_read_only: 1,
   target_throttled: 1,

@@ -13,6 +13,7 @@ import {
   randomHex,
   receiversOfConfig,
   systemRandom,
+  targetSpec,
   type Config,
   type EncryptionConfig,
   type Holdfast,
@@ -247,26 +248,21 @@ export async function checkRepositories(holdfast: Holdfast): Promise<Check[]> {
 }
 
 /** Whether an object can be written, listed, read and deleted on every target. Targets that do not exist yet are left alone. */
-export async function probeTargets(config: Config, signal: AbortSignal): Promise<Check[]> {
+export async function probeTargets(holdfast: Holdfast, signal: AbortSignal): Promise<Check[]> {
   const checks: Check[] = [];
-  for (const target of config.targets.values()) checks.push(await probeTarget(target, signal));
+  for (const target of holdfast.config.targets.values()) checks.push(await probeTarget(target, holdfast, signal));
   return checks;
 }
 
-async function probeTarget(config: TargetConfig, signal: AbortSignal): Promise<Check> {
-  const { name, path } = config;
+async function probeTarget(config: TargetConfig, holdfast: Holdfast, signal: AbortSignal): Promise<Check> {
+  const { name, path, type } = config;
   if (config.appendOnly) return ok("target", name, "append-only: not probed, a probe could not be removed");
-  if (await isMissing(path)) return await parentCheck(name, path);
+  if (type === "local" && (await isMissing(path))) return await parentCheck(name, path);
   const probe = `doctor-${randomHex(systemRandom, 8)}`;
   const content = systemRandom.bytes(4096);
   const started = performance.now();
   try {
-    await using target = await createTarget({
-      driver: "local",
-      path,
-      create: false,
-      ...(config.requireMount !== undefined && { requireMount: config.requireMount }),
-    });
+    await using target = await createTarget(await targetSpec(config, false, holdfast.session.surroundings));
     await target.put(probe, [content], { signal });
     try {
       if (Buffer.compare(await target.get(probe, { signal }), content) !== 0)
@@ -278,6 +274,13 @@ async function probeTarget(config: TargetConfig, signal: AbortSignal): Promise<C
     }
     return ok("target", name, `wrote, read and deleted a probe in ${formatDuration(performance.now() - started)}`);
   } catch (error) {
+    if (
+      type !== "local" &&
+      error instanceof HoldfastError &&
+      error.code === "target_unreachable" &&
+      error.data?.["path"] === path
+    )
+      return ok("target", name, `${path} does not exist yet on ${config.host}, which lets Holdfast in`);
     return failed("target", name, error);
   }
 }

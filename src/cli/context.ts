@@ -186,6 +186,7 @@ export class Context {
     const state = openState(loaded.config.daemon.stateDir, { onWarning: (text) => warnings.push(this.warn(text)) });
     const holdfast = new Holdfast(loaded.config, state, {
       ...this.engineSurroundings(loaded),
+      signal: this.signal,
       gitCommit,
       listener: listener ?? ((): void => undefined),
     });

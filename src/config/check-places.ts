@@ -7,7 +7,7 @@ import { pointerOf } from "./evaluate.ts";
 import { folderOf } from "./include.ts";
 import { entriesOf } from "./loose.ts";
 import type { Loose, LooseFile } from "./loose.ts";
-import type { Hooks } from "./schema-types.ts";
+import type { Hooks, SftpTarget } from "./schema-types.ts";
 import { listOf } from "./suggest.ts";
 
 /** An absolute, normalised path without a final slash, relative to the file the value stands in. */
@@ -97,6 +97,12 @@ export function checkSources(draft: Draft, file: LooseFile): void {
 
 const HOOK_KINDS = ["before", "after", "onSuccess", "onFailure"] as const;
 
+/** A path on a server: normalised, without a final slash. */
+export function remotePath(text: string): string {
+  const path = normalize(text);
+  return path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
+}
+
 /** The hooks of a job or source at `pointer`. */
 export function checkHooks(draft: Draft, pointer: string, hooks: Loose<Hooks> | undefined): void {
   for (const kind of HOOK_KINDS)
@@ -119,16 +125,21 @@ export function checkHooks(draft: Draft, pointer: string, hooks: Loose<Hooks> | 
 }
 
 export function checkTargets(draft: Draft, file: LooseFile): void {
-  const seen: { name: string; pointer: string; path: string }[] = [];
+  const seen: { name: string; pointer: string; server: string; path: string }[] = [];
   for (const [name, target] of entriesOf(file.targets)) {
     const pointer = pointerOf("/targets", name);
     const at = pointerOf(pointer, "path");
-    checkPath(draft, at, target.path);
-    checkPath(draft, pointerOf(pointer, "requireMount"), target.requireMount);
+    const isLocal = target.type === "local";
+    if (isLocal) {
+      checkPath(draft, at, target.path);
+      checkPath(draft, pointerOf(pointer, "requireMount"), target.requireMount);
+    } else if (target.type === "sftp") checkSftp(draft, pointer, target);
     checkEncryption(draft, pointer, target.encryption, !draft.isAbsent(pointer, "archive"));
     if (target.path === undefined || draft.isBad(at)) continue;
-    const path = absolutePath(draft, at, target.path);
-    const clash = seen.find((other) => isInside(path, other.path) || isInside(other.path, path));
+    const path = isLocal ? absolutePath(draft, at, target.path) : remotePath(target.path);
+    // Paths on a server are compared as they are written: only the server knows what they lead to.
+    const server = target.type === "sftp" ? `${target.user}@${target.host}:${target.port ?? 22}` : "";
+    const clash = seen.find((other) => other.server === server && (isInside(path, other.path) || isInside(other.path, path)));
     if (clash !== undefined) {
       const how = clash.path === path ? "have the same path" : "lie one inside the other";
       draft.error("same_path", at, `the targets ${clash.name} and ${name} ${how}, ${path}`, {
@@ -136,10 +147,40 @@ export function checkTargets(draft: Draft, file: LooseFile): void {
         suggestion: `the other is at ${draft.whereIs(clash.pointer)}`,
       });
     }
-    seen.push({ name, pointer, path });
+    seen.push({ name, pointer, server, path });
+    if (!isLocal) continue;
     checkKeyFiles(draft, file, name, path);
     checkContainingSources(draft, file, name, at, path);
   }
+}
+
+/** Who lets whom in: the server must prove itself, and so must we. */
+function checkSftp(draft: Draft, pointer: string, target: Loose<SftpTarget>): void {
+  for (const key of ["identityFile", "agent", "knownHosts"] as const) checkPath(draft, pointerOf(pointer, key), target[key]);
+  for (const key of ["password", "passphrase"] as const) checkSecret(draft, pointerOf(pointer, key), target[key]);
+  const place = draft.spot(pointer).key;
+  const path = pathText(pointer);
+  if (draft.isAbsent(pointer, "hostKey") && draft.isAbsent(pointer, "knownHosts"))
+    draft.error("missing_key", pointerOf(pointer, "hostKey"), "nothing says which key the server has", {
+      at: place,
+      path: `${path}.hostKey`,
+      expected: "`hostKey`, or `knownHosts`: a server is never trusted unseen",
+      suggestion: `\`ssh-keyscan ${target.host ?? "HOST"}\` prints its keys; compare them with what whoever runs the server says`,
+    });
+  if (["identityFile", "agent", "password"].every((key) => draft.isAbsent(pointer, key)))
+    draft.error("missing_key", pointerOf(pointer, "identityFile"), "nothing says how the account is let in", {
+      at: place,
+      path: `${path}.identityFile`,
+      expected: "one of identityFile, agent and password",
+    });
+  if (draft.isAbsent(pointer, "identityFile") && !draft.isAbsent(pointer, "passphrase"))
+    draft.error("wrong_value", pointerOf(pointer, "passphrase"), "a passphrase opens an `identityFile`, and there is none", {
+      expected: "an `identityFile`, or no passphrase",
+    });
+}
+
+function pathText(pointer: string): string {
+  return pointer.slice(1).replaceAll("/", ".");
 }
 
 function checkEncryption(draft: Draft, pointer: string, encryption: string | undefined, archive: boolean): void {

@@ -167,15 +167,11 @@ export interface CommandSourceConfig {
   readonly hooks?: HooksConfig | undefined;
 }
 
-export type TargetConfig = LocalTargetConfig;
+export type TargetConfig = LocalTargetConfig | SftpTargetConfig;
 
-export interface LocalTargetConfig {
+/** What every target has. */
+interface AnyTargetConfig {
   readonly name: string;
-  readonly type: "local";
-  /** Absolute, normalised. */
-  readonly path: string;
-  /** Absolute path that must be a mount point before the target is used. */
-  readonly requireMount: string | undefined;
   readonly format: TargetFormat;
   /** Undefined (`encryption: none`) for archives only. */
   readonly encryption: EncryptionConfig | undefined;
@@ -186,6 +182,33 @@ export interface LocalTargetConfig {
   /** This host never deletes here. */
   readonly appendOnly: boolean;
   readonly offsite: boolean;
+}
+
+export interface LocalTargetConfig extends AnyTargetConfig {
+  readonly type: "local";
+  /** Absolute, normalised. */
+  readonly path: string;
+  /** Absolute path that must be a mount point before the target is used. */
+  readonly requireMount: string | undefined;
+}
+
+export interface SftpTargetConfig extends AnyTargetConfig {
+  readonly type: "sftp";
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  /** On the server, normalised, without a final slash. */
+  readonly path: string;
+  readonly password: SecretReference | undefined;
+  /** Absolute path of a private key. */
+  readonly identityFile: string | undefined;
+  readonly passphrase: SecretReference | undefined;
+  /** Absolute path of an agent's socket. */
+  readonly agent: string | undefined;
+  /** As OpenSSH writes public keys; empty where `knownHosts` says them. */
+  readonly hostKeys: readonly string[];
+  /** Absolute path. */
+  readonly knownHosts: string | undefined;
 }
 
 export type TargetFormat =

@@ -3,7 +3,7 @@ import { EVENT_TYPES, fitsEvent } from "../base/events.ts";
 import { Secret } from "../base/secret.ts";
 import { parseSize } from "../base/size.ts";
 import { webhookPatterns } from "./check-notices.ts";
-import { absolutePath } from "./check-places.ts";
+import { absolutePath, remotePath } from "./check-places.ts";
 import type * as C from "./config.ts";
 import { ruleOf } from "./cron.ts";
 import type { Draft } from "./draft.ts";
@@ -264,21 +264,43 @@ class Resolution {
 
   #target(name: string, value: S.Target): C.TargetConfig {
     const pointer = pointerOf("/targets", name);
-    return {
-      name,
-      type: "local",
-      path: this.#path(pointerOf(pointer, "path"), value.path),
-      requireMount:
-        value.requireMount === undefined ? undefined : this.#path(pointerOf(pointer, "requireMount"), value.requireMount),
+    const pathAt = (key: string, path: string | undefined): string | undefined =>
+      path === undefined ? undefined : this.#path(pointerOf(pointer, key), path);
+    const any = {
       format:
         value.archive === undefined
-          ? { kind: "repository" }
-          : { kind: "archive", container: "tar", compression: { type: "none" } },
+          ? { kind: "repository" as const }
+          : { kind: "archive" as const, container: "tar" as const, compression: { type: "none" as const } },
       encryption: value.encryption === "none" ? undefined : sure(this.#encryption.get(value.encryption)),
       maxSizeBytes: maybeSize(value.maxSize),
       capacityWarning: percent(value.capacityWarning ?? "90%"),
       appendOnly: value.appendOnly ?? false,
       offsite: value.offsite ?? false,
+    };
+    if (value.type === "local")
+      return {
+        name,
+        type: "local",
+        path: sure(pathAt("path", value.path)),
+        requireMount: pathAt("requireMount", value.requireMount),
+        ...any,
+      };
+    const secretAt = (key: string, secret: string | S.SecretReference | undefined): SecretReference | undefined =>
+      secret === undefined ? undefined : this.#secret(pointerOf(pointer, key), secret);
+    return {
+      name,
+      type: "sftp",
+      host: value.host,
+      port: value.port ?? 22,
+      user: value.user,
+      path: remotePath(value.path),
+      password: secretAt("password", value.password),
+      identityFile: pathAt("identityFile", value.identityFile),
+      passphrase: secretAt("passphrase", value.passphrase),
+      agent: pathAt("agent", value.agent),
+      hostKeys: [value.hostKey ?? []].flat(),
+      knownHosts: pathAt("knownHosts", value.knownHosts),
+      ...any,
     };
   }
 

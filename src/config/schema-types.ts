@@ -23,7 +23,7 @@ export type GroupingChoice = "frame" | "file";
 /**
  * A place that keeps backups; `type` says what.
  */
-export type Target = LocalTarget;
+export type Target = LocalTarget | SftpTarget;
 /**
  * Compression in repositories. Default: zstd, level 3.
  */
@@ -525,6 +525,70 @@ export interface ArchiveCompression {
    * `none`: the archive is not compressed.
    */
   type: "none";
+}
+/**
+ * A folder on a server, over SSH's file transfer (docs/targets/sftp.md).
+ */
+export interface SftpTarget {
+  /**
+   * Chooses this type.
+   */
+  type: "sftp";
+  /**
+   * Name or address of the server.
+   */
+  host: string;
+  /**
+   * Port of its SSH service.
+   */
+  port?: number;
+  /**
+   * The account on the server.
+   */
+  user: string;
+  /**
+   * The folder on the server; one without a leading slash begins where the account's sessions begin. It is made when missing.
+   */
+  path: string;
+  /**
+   * A private key that lets the account in, in OpenSSH, PEM or PuTTY format.
+   */
+  identityFile?: string;
+  passphrase?: Secret;
+  /**
+   * Socket of an SSH agent that holds the key.
+   */
+  agent?: string;
+  password?: Secret;
+  /**
+   * The server's public key, or several, as `ssh-keyscan HOST` prints them without the name. Nothing is sent to a server with another key.
+   */
+  hostKey?: string | string[];
+  /**
+   * A `known_hosts` file that has the server's key, in place of `hostKey`.
+   */
+  knownHosts?: string;
+  /**
+   * Name of an `encryption`. `none` is for archives only, which take nothing else yet.
+   */
+  encryption: string;
+  archive?: Archive;
+  /**
+   * No backup begins on this target while it holds this much or more; one that begins below may go beyond it. Default: no limit.
+   */
+  maxSize?: string;
+  /**
+   * Warn from this share of `maxSize`, or else of the medium.
+   */
+  capacityWarning?: string;
+  /**
+   * This host never deletes anything here.
+   */
+  appendOnly?: boolean;
+  /**
+   * Counts as offsite for objectives.
+   */
+  offsite?: boolean;
 }
 /**
  * zstd: fast and small.

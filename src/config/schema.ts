@@ -494,7 +494,7 @@ export const configSchema: Readonly<Record<string, unknown>> = {
       type: "object",
       required: ["type"],
       discriminator: { propertyName: "type" },
-      oneOf: [{ $ref: "#/$defs/localTarget" }],
+      oneOf: [{ $ref: "#/$defs/localTarget" }, { $ref: "#/$defs/sftpTarget" }],
     },
     localTarget: {
       title: "LocalTarget",
@@ -531,6 +531,80 @@ export const configSchema: Readonly<Record<string, unknown>> = {
         appendOnly: { description: "This host never deletes anything here.", type: "boolean", default: false },
         offsite: { description: "Counts as offsite for objectives.", type: "boolean", default: false },
       },
+    },
+    sftpTarget: {
+      title: "SftpTarget",
+      description: "A folder on a server, over SSH's file transfer (docs/targets/sftp.md).",
+      type: "object",
+      additionalProperties: false,
+      patternProperties: { "^x-": {} },
+      required: ["type", "host", "user", "path", "encryption"],
+      properties: {
+        type: { description: "Chooses this type.", const: "sftp" },
+        host: {
+          description: "Name or address of the server.",
+          type: "string",
+          pattern: "^[A-Za-z0-9._:-]+$",
+          examples: ["nas.example.com"],
+        },
+        port: { description: "Port of its SSH service.", type: "integer", minimum: 1, maximum: 65535, default: 22 },
+        user: { description: "The account on the server.", type: "string", minLength: 1, examples: ["backup"] },
+        path: {
+          description:
+            "The folder on the server; one without a leading slash begins where the account's sessions begin. It is made when missing.",
+          type: "string",
+          minLength: 1,
+          examples: ["/volume1/holdfast"],
+        },
+        identityFile: {
+          description: "A private key that lets the account in, in OpenSSH, PEM or PuTTY format.",
+          $ref: "#/$defs/path",
+          examples: ["/etc/holdfast/id_ed25519"],
+        },
+        passphrase: { description: "What the identity file is encrypted with.", $ref: "#/$defs/secret" },
+        agent: {
+          description: "Socket of an SSH agent that holds the key.",
+          $ref: "#/$defs/path",
+          examples: ["${SSH_AUTH_SOCK}"],
+        },
+        password: { description: "The account's password, where the server takes nothing else.", $ref: "#/$defs/secret" },
+        hostKey: {
+          description:
+            "The server's public key, or several, as `ssh-keyscan HOST` prints them without the name. Nothing is sent to a server with another key.",
+          anyOf: [{ $ref: "#/$defs/hostKey" }, { type: "array", minItems: 1, items: { $ref: "#/$defs/hostKey" } }],
+        },
+        knownHosts: {
+          description: "A `known_hosts` file that has the server's key, in place of `hostKey`.",
+          $ref: "#/$defs/path",
+          examples: ["/etc/ssh/ssh_known_hosts"],
+        },
+        encryption: {
+          description: "Name of an `encryption`. `none` is for archives only, which take nothing else yet.",
+          $ref: "#/$defs/name",
+          examples: ["main"],
+        },
+        archive: { $ref: "#/$defs/archive" },
+        maxSize: {
+          description:
+            "No backup begins on this target while it holds this much or more; one that begins below may go beyond it. Default: no limit.",
+          $ref: "#/$defs/size",
+          examples: ["100GB"],
+        },
+        capacityWarning: {
+          description: "Warn from this share of `maxSize`, or else of the medium.",
+          $ref: "#/$defs/percent",
+          default: "90%",
+        },
+        appendOnly: { description: "This host never deletes anything here.", type: "boolean", default: false },
+        offsite: { description: "Counts as offsite for objectives.", type: "boolean", default: false },
+      },
+    },
+    hostKey: {
+      title: "HostKey",
+      description: "A public key as OpenSSH writes it.",
+      type: "string",
+      pattern: "^[a-z0-9][a-z0-9@.-]* [A-Za-z0-9+/]{16,}={0,2}( .*)?$",
+      examples: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA…"],
     },
     archive: {
       title: "Archive",

@@ -11,9 +11,13 @@ import { locationOf } from "../plan/changes.ts";
 import type { State } from "../state/state.ts";
 import { accessBySpec, type TargetAccess } from "../targets/access.ts";
 import { accessThroughCache } from "../targets/wrap/cache.ts";
+import type { RetryNotice } from "../targets/wrap/retry.ts";
 import { kdfChoice, settlePassword, unlockingForNew, unlockings } from "./encryption.ts";
 import { record, type Actor } from "./audit.ts";
 import type { SecretContext } from "./secrets.ts";
+import { targetSpec } from "./target-spec.ts";
+
+const RETRY_NOTICE_MS = 15_000;
 
 /** What surrounds a session: everything the engine would otherwise take from the process. */
 export interface Surroundings extends SecretContext {
@@ -253,7 +257,12 @@ export class Session implements AsyncDisposable {
 
   /** Runs `act` with access to the target, which is released when `act` fails; the store owns it afterwards. */
   async #withAccess(target: TargetConfig, create: boolean, act: (options: StoreOptions) => Promise<Store>): Promise<Store> {
-    const direct = this.surroundings.accessFor?.(target) ?? (await accessBySpec(specOf(target, create), this.surroundings));
+    const direct =
+      this.surroundings.accessFor?.(target) ??
+      (await accessBySpec(await targetSpec(target, create, this.surroundings), {
+        ...this.surroundings,
+        onRetry: this.#retryTeller(target),
+      }));
     const access = accessThroughCache(direct, join(this.config.daemon.cacheDir, cacheNameOf(target)));
     try {
       return await act({
@@ -262,6 +271,7 @@ export class Session implements AsyncDisposable {
         clock: this.surroundings.clock,
         random: this.surroundings.random,
         host: this.config.host,
+        signal: this.surroundings.signal,
         appendOnly: target.appendOnly,
         packBytes: this.surroundings.packBytes,
       });
@@ -269,6 +279,17 @@ export class Session implements AsyncDisposable {
       await access[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** Says now and then that a target is tried again: until it answers, a command seems to do nothing. */
+  #retryTeller({ name }: TargetConfig): (retry: RetryNotice) => void {
+    let saidMs = Number.NEGATIVE_INFINITY;
+    return ({ error }) => {
+      const nowMs = this.surroundings.clock.monotonic();
+      if (nowMs - saidMs < RETRY_NOTICE_MS) return;
+      saidMs = nowMs;
+      this.surroundings.onWarning?.(`target ${name}: ${error.message}; it is tried again`);
+    };
   }
 
   #checkPin(target: TargetConfig, store: Store): void {
@@ -295,15 +316,6 @@ export class Session implements AsyncDisposable {
       stores.flatMap((result) => (result.status === "fulfilled" ? [result.value[Symbol.asyncDispose]()] : [])),
     );
   }
-}
-
-function specOf(target: TargetConfig, create: boolean): Parameters<typeof accessBySpec>[0] {
-  return {
-    driver: "local",
-    path: target.path,
-    create,
-    ...(target.requireMount !== undefined && { requireMount: target.requireMount }),
-  };
 }
 
 /** Of the place, not of the name: copies of one target are of no use to another. */

@@ -92,7 +92,9 @@ function changeOf(before: AcceptedTarget, after: TargetConfig | undefined): Omit
 
 /** Where a target is, in one text without secrets: what pins and accepted configurations remember it by. */
 export function locationOf(target: TargetConfig): string {
-  return `${target.type}:${target.path}`;
+  if (target.type === "local") return `local:${target.path}`;
+  const port = target.port === 22 ? "" : `:${target.port}`;
+  return `${target.type}://${target.user}@${target.host}${port}/${target.path}`;
 }
 
 /** What to remember of a configuration once it is accepted; the next plan is compared with it. */

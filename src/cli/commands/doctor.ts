@@ -28,7 +28,7 @@ export async function doctor(context: Context): Promise<number> {
     const { holdfast } = opened;
     checks.push(
       ...(await checkSecrets(holdfast)),
-      ...(await probeTargets(config, context.signal)),
+      ...(await probeTargets(holdfast, context.signal)),
       ...(await checkRepositories(holdfast)),
       ...(await checkReceivers(context, opened)),
     );
