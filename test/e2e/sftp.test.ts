@@ -8,11 +8,13 @@ import { compareTrees } from "../support/compare-trees.ts";
 import { keygen, SftpServer } from "../support/sftp-server.ts";
 import { CONFIG, playground, type Playground } from "./cli-runner.ts";
 
+const withServer = test.skipIf(!SftpServer.isInstalled);
 let server: SftpServer;
 beforeAll(async () => {
+  if (!SftpServer.isInstalled) return;
   server = await SftpServer.start();
 });
-afterAll(() => server[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
 interface Nas {
   readonly of?: SftpServer;
@@ -36,7 +38,7 @@ const snapshots = async (place: Playground): Promise<{ id: string; targets: stri
     ({ id, targets, copies }) => ({ id, targets: (targets ?? copies?.map(({ target }) => target) ?? []).toSorted() }),
   );
 
-test("a disk and a server hold one snapshot, and each gives it back", async () => {
+withServer("a disk and a server hold one snapshot, and each gives it back", async () => {
   using place = playground({ config: withNas({ path: "both" }) });
   expect(await place.run("doctor")).toMatchObject({
     code: 0,
@@ -56,7 +58,7 @@ test("a disk and a server hold one snapshot, and each gives it back", async () =
   }
 });
 
-test("what is wrong with a server is said with its cause, and its hint says what to do", async () => {
+withServer("what is wrong with a server is said with its cause, and its hint says what to do", async () => {
   const stranger = join(server.folder, "stranger");
   keygen(stranger, "ed25519");
   const strange = readFileSync(`${stranger}.pub`, "utf8").split(" ").slice(0, 2).join(" ");
@@ -112,7 +114,7 @@ async function expectAllOnBoth(place: Playground): Promise<void> {
   expect(compareTrees(join(place.path, "data"), join(place.path, "back", place.path, "data"))).toEqual([]);
 }
 
-test("connections that are cut again and again cost time, and nothing else", async () => {
+withServer("connections that are cut again and again cost time, and nothing else", async () => {
   await using work = await atWork();
   const { own, place, packs } = work;
   const backup = place.start("backup", "docs");
@@ -125,7 +127,7 @@ test("connections that are cut again and again cost time, and nothing else", asy
   expect(readdirSync(join(own.folder, "data/own/tmp")).length).toBeLessThan(10);
 });
 
-test("a server that is lost in the middle costs its own copy only, and what it had is used when it is back", async () => {
+withServer("a server that is lost in the middle costs its own copy only, and what it had is used when it is back", async () => {
   await using work = await atWork();
   const { own, place, packs } = work;
   const backup = place.start("backup", "docs");
@@ -143,7 +145,7 @@ test("a server that is lost in the middle costs its own copy only, and what it h
   await expectAllOnBoth(place);
 });
 
-test("a server that does not answer is tried again, which is said, and Ctrl-C ends it", async () => {
+withServer("a server that does not answer is tried again, which is said, and Ctrl-C ends it", async () => {
   await using own = await SftpServer.start();
   using place = playground({ config: withNas({ of: own, path: "away" }) });
   expect(await place.run("apply", "-q")).toMatchObject({ code: 0 });

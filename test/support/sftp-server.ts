@@ -1,6 +1,6 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
@@ -8,8 +8,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { SftpTargetSpec } from "../../src/targets/registry.ts";
 import { parseHostKey, type HostKey } from "../../src/targets/sftp/host-key.ts";
 
+const SSHD = "/usr/sbin/sshd";
+
 /** OpenSSH's own server on a port of its own, with its keys and files in one folder. */
 export class SftpServer implements AsyncDisposable {
+  static readonly isInstalled = existsSync(SSHD);
   readonly folder: string;
   readonly port: number;
   readonly user = userInfo().username;
@@ -83,7 +86,7 @@ export class SftpServer implements AsyncDisposable {
       ].join("\n"),
     );
     if (process.getuid?.() === 0) mkdirSync("/run/sshd", { recursive: true });
-    this.#child = spawn("/usr/sbin/sshd", ["-D", "-f", configuration, "-E", join(this.folder, "log")], { stdio: "ignore" });
+    this.#child = spawn(SSHD, ["-D", "-f", configuration, "-E", join(this.folder, "log")], { stdio: "ignore" });
     for (let waited = 0; !(await answers(this.port)); waited += 20) {
       if (waited > 10_000 || this.#child.exitCode !== null)
         throw new Error(`sshd did not start: ${readFileSync(join(this.folder, "log"), "utf8")}`);

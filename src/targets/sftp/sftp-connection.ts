@@ -1,7 +1,7 @@
 import { Client, type ClientErrorExtensions, type ConnectConfig, type SFTPWrapper } from "ssh2";
 import { HoldfastError } from "../../base/errors.ts";
 import { fingerprint, keyType, type HostKey } from "./host-key.ts";
-import { unreachable } from "./sftp-errors.ts";
+import { statusOf, unreachable } from "./sftp-errors.ts";
 
 /** How a server is reached and who asks. Plain values. */
 export interface SftpLogin {
@@ -16,12 +16,12 @@ export interface SftpLogin {
   readonly agent?: string | undefined;
   /** The keys the host may show, at least one. */
   readonly hostKeys: readonly HostKey[];
+  /** How long a server may answer nothing while something was asked; default a minute. */
+  readonly silenceMs?: number | undefined;
 }
 
 const CONNECT_MS = 30_000;
-/** A server that answers nothing for this long, while something was asked, is given up. */
 const SILENCE_MS = 60_000;
-const LOOK_MS = 5000;
 const GOODBYE_MS = 2000;
 
 type Done<T> = (error?: Error | null, value?: T) => void;
@@ -42,17 +42,16 @@ export class SftpConnection implements AsyncDisposable {
   readonly #watch: NodeJS.Timeout;
   readonly #closed: Promise<void>;
 
-  private constructor(client: Client, where: string) {
+  private constructor(client: Client, where: string, silenceMs: number) {
     this.#client = client;
     this.#where = where;
     this.#closed = new Promise((resolve) => client.once("close", () => resolve()));
     client.on("error", (error) => this.#fail(error.message, error));
     client.on("close", () => this.#fail("the connection was closed"));
     this.#watch = setInterval(() => {
-      if (this.#open.size === 0 || performance.now() - this.#heardMs < SILENCE_MS) return;
-      this.#fail(`the server has not answered for ${SILENCE_MS / 1000} s`);
-      client.destroy();
-    }, LOOK_MS).unref();
+      if (this.#open.size === 0 || performance.now() - this.#heardMs < silenceMs) return;
+      this.#fail(`the server has not answered for ${silenceMs / 1000} s`);
+    }, silenceMs / 10).unref();
   }
 
   /** Connects, proves the host, logs in and opens the channel. Rejects with `target_untrusted`, `target_denied` or `target_unreachable`. */
@@ -82,9 +81,12 @@ export class SftpConnection implements AsyncDisposable {
     }
     // Small requests must not wait for each other's acknowledgement.
     client.setNoDelay(true);
-    const connection = new SftpConnection(client, where);
+    const connection = new SftpConnection(client, where, login.silenceMs ?? SILENCE_MS);
     try {
-      connection.#sftp = await connection.#channel();
+      const sftp = await connection.#channel();
+      sftp.on("close", () => connection.#fail("the SFTP channel was closed"));
+      sftp.on("error", (error: Error) => connection.#fail(error.message, error));
+      connection.#sftp = sftp;
       return connection;
     } catch (error) {
       await connection[Symbol.asyncDispose]();
@@ -130,8 +132,13 @@ export class SftpConnection implements AsyncDisposable {
         start((error, value) => {
           this.#heardMs = performance.now();
           this.#open.delete(open);
-          if (error) reject(error);
-          else resolve(value as T);
+          if (!error) resolve(value as T);
+          else if (statusOf(error) !== undefined || this.#sftp === undefined) reject(error);
+          // No answer of the server, but the end of the channel, or bytes that are none of this protocol.
+          else {
+            reject(unreachable(doing, error.message, error));
+            this.#fail(error.message, error);
+          }
         });
       } catch (error) {
         this.#open.delete(open);
@@ -146,6 +153,7 @@ export class SftpConnection implements AsyncDisposable {
     clearInterval(this.#watch);
     for (const { fail, doing } of this.#open) fail(unreachable(doing, what, cause));
     this.#open.clear();
+    this.#client.destroy();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

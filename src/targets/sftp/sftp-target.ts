@@ -146,15 +146,19 @@ export class SftpTarget implements Target {
     return await abortable(signal, this.#connected().then(act));
   }
 
+  /** The connection there is, or another one where it was lost. Whoever waits for one that fails fails with it. */
   async #connected(): Promise<SftpFiles> {
-    const known = this.#files;
-    if (known !== undefined) {
-      const files = await known.catch(() => undefined);
-      if (files?.connection.isOpen) return files;
-      // Whoever comes first makes the next one.
-      if (this.#files !== known && this.#files !== undefined) return await this.#connected();
+    for (;;) {
+      const known = (this.#files ??= this.#connect());
+      try {
+        const files = await known;
+        if (files.connection.isOpen) return files;
+        if (this.#files === known) this.#files = undefined;
+      } catch (error) {
+        if (this.#files === known) this.#files = undefined;
+        throw error;
+      }
     }
-    return await (this.#files = this.#connect());
   }
 
   async #connect(): Promise<SftpFiles> {

@@ -20,11 +20,13 @@ import { parseHostKey } from "../../../src/targets/sftp/host-key.ts";
 import { SftpTarget } from "../../../src/targets/sftp/sftp-target.ts";
 import { keygen, SftpServer } from "../../support/sftp-server.ts";
 
+const withServer = test.skipIf(!SftpServer.isInstalled);
 let server: SftpServer;
 beforeAll(async () => {
+  if (!SftpServer.isInstalled) return;
   server = await SftpServer.start();
 });
-afterAll(() => server[Symbol.asyncDispose]());
+afterAll(() => server?.[Symbol.asyncDispose]());
 
 const fresh = (): string => join("data", basename(mkdtempSync(join(server.folder, "data/"))));
 const failure = async (act: () => Promise<unknown>): Promise<unknown> =>
@@ -33,7 +35,7 @@ const failure = async (act: () => Promise<unknown>): Promise<unknown> =>
     (error: unknown) => error,
   );
 
-test("a server with another key than the one it is known by is told nothing", async () => {
+withServer("a server with another key than the one it is known by is told nothing", async () => {
   keygen(join(server.folder, "stranger"), "ed25519");
   const stranger = parseHostKey(readFileSync(join(server.folder, "stranger.pub"), "utf8"))!;
   await using target = new SftpTarget(server.spec(fresh(), { hostKeys: [stranger] }));
@@ -43,27 +45,27 @@ test("a server with another key than the one it is known by is told nothing", as
   expect(error).toMatchObject({ data: { key: `${shown?.type} ${shown?.blob}` } });
 });
 
-test("of a server's several keys the one that is pinned is asked for", async () => {
+withServer("of a server's several keys the one that is pinned is asked for", async () => {
   for (const key of server.hostKeys) {
     await using target = new SftpTarget(server.spec(fresh(), { hostKeys: [key] }));
     expect(await target.list("")).toEqual([]);
   }
 });
 
-test("a server without a key of the pinned type is not trusted", async () => {
+withServer("a server without a key of the pinned type is not trusted", async () => {
   keygen(join(server.folder, "ecdsa"), "ecdsa");
   const hostKeys = [parseHostKey(readFileSync(join(server.folder, "ecdsa.pub"), "utf8"))!];
   await using target = new SftpTarget(server.spec(fresh(), { hostKeys }));
   expect(await failure(() => target.list(""))).toMatchObject({ code: "target_untrusted" });
 });
 
-test("a key that the account does not accept is denied, once and for all", async () => {
+withServer("a key that the account does not accept is denied, once and for all", async () => {
   keygen(join(server.folder, "unknown"), "ed25519");
   await using target = new SftpTarget(server.spec(fresh(), { privateKey: readFileSync(join(server.folder, "unknown"), "utf8") }));
   expect(await failure(() => target.list(""))).toMatchObject({ code: "target_denied", transient: false });
 });
 
-test("an encrypted key needs its passphrase", async () => {
+withServer("an encrypted key needs its passphrase", async () => {
   const file = join(server.folder, "encrypted");
   keygen(file, "ed25519", "open sesame");
   server.allow(readFileSync(`${file}.pub`, "utf8"));
@@ -79,7 +81,7 @@ test("an encrypted key needs its passphrase", async () => {
   expect(await target.list("")).toEqual([]);
 });
 
-test("an agent lets it in", async () => {
+withServer("an agent lets it in", async () => {
   const agent = join(server.folder, "agent");
   const child = spawn("ssh-agent", ["-D", "-a", agent], { stdio: "ignore" });
   try {
@@ -94,7 +96,7 @@ test("an agent lets it in", async () => {
   }
 });
 
-test("nobody answers: unreachable, and worth another try", async () => {
+withServer("nobody answers: unreachable, and worth another try", async () => {
   const closed = createServer().listen(0, "127.0.0.1");
   await once(closed, "listening");
   const { port } = closed.address() as AddressInfo;
@@ -104,7 +106,7 @@ test("nobody answers: unreachable, and worth another try", async () => {
   expect(await failure(() => target.list(""))).toMatchObject({ code: "target_unreachable", transient: true });
 });
 
-test("what is no SSH server is unreachable", async () => {
+withServer("what is no SSH server is unreachable", async () => {
   const other = createServer((socket) => {
     socket.on("error", () => undefined);
     socket.end("HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -115,7 +117,7 @@ test("what is no SSH server is unreachable", async () => {
   other.close();
 });
 
-test("an account without SFTP is said to have none", async () => {
+withServer("an account without SFTP is said to have none", async () => {
   await using shellOnly = await SftpServer.start(["Subsystem nothing /bin/true"]);
   await using target = new SftpTarget(shellOnly.spec("data"));
   expect(await failure(() => target.list(""))).toMatchObject({
@@ -124,7 +126,7 @@ test("an account without SFTP is said to have none", async () => {
   });
 });
 
-test("a folder that is not there, and a path that is a file", async () => {
+withServer("a folder that is not there, and a path that is a file", async () => {
   const path = fresh();
   await using missing = new SftpTarget(server.spec(join(path, "not/yet")));
   expect(await failure(() => missing.put("index/a", [Buffer.from("x")]))).toMatchObject({
@@ -140,7 +142,7 @@ test("a folder that is not there, and a path that is a file", async () => {
   });
 });
 
-test.runIf(process.getuid?.() === 0)(
+test.runIf(process.getuid?.() === 0 && SftpServer.isInstalled)(
   "a folder that may not be written is denied, and what is full is said to be full",
   async () => {
     const mount = join(server.folder, fresh());
@@ -164,7 +166,7 @@ test.runIf(process.getuid?.() === 0)(
   },
 );
 
-test("files and folders are for the account alone", async () => {
+withServer("files and folders are for the account alone", async () => {
   const path = fresh();
   await using target = new SftpTarget(server.spec(path));
   await target.put("packs/aa/bb", [Buffer.from("x")]);
@@ -172,7 +174,7 @@ test("files and folders are for the account alone", async () => {
   expect(statSync(join(server.folder, path, "packs/aa")).mode & 0o777).toBe(0o700);
 });
 
-test("links on the server are followed, and what has no object's name is not listed", async () => {
+withServer("links on the server are followed, and what has no object's name is not listed", async () => {
   const path = fresh();
   const folder = join(server.folder, path);
   await using target = new SftpTarget(server.spec(path));
@@ -186,7 +188,7 @@ test("links on the server are followed, and what has no object's name is not lis
   expect(Buffer.from(await target.get("elsewhere/link")).toString()).toBe("there");
 });
 
-test("what an unfinished put left is removed when it is old by the server's clock, and nothing else", async () => {
+withServer("what an unfinished put left is removed when it is old by the server's clock, and nothing else", async () => {
   const path = fresh();
   const temporary = join(server.folder, path, "tmp");
   await using target = new SftpTarget(server.spec(path));
@@ -199,7 +201,7 @@ test("what an unfinished put left is removed when it is old by the server's cloc
   expect(await target.list("")).toHaveLength(1);
 });
 
-test("a connection that is lost fails what was asked, and the next call makes another one", async () => {
+withServer("a connection that is lost fails what was asked, and the next call makes another one", async () => {
   const path = fresh();
   await using target = new SftpTarget(server.spec(path));
   const content = randomBytes(8_000_000);
@@ -217,7 +219,7 @@ test("a connection that is lost fails what was asked, and the next call makes an
   expect((await target.list("")).map(({ name }) => name)).toEqual(["index/a"]);
 });
 
-test("a server that was away for a while is found again", async () => {
+withServer("a server that was away for a while is found again", async () => {
   await using away = await SftpServer.start();
   await using target = new SftpTarget(away.spec("data"));
   await target.put("index/a", [Buffer.from("x")]);
@@ -228,7 +230,7 @@ test("a server that was away for a while is found again", async () => {
   expect(await target.list("")).toHaveLength(1);
 });
 
-test("many calls at once share one connection", async () => {
+withServer("many calls at once share one connection", async () => {
   await using own = await SftpServer.start();
   await using target = new SftpTarget(own.spec("data"));
   await Promise.all(Array.from({ length: 50 }, (_, i) => target.put(`index/${i}`, [Buffer.from(`${i}`)])));
@@ -237,7 +239,7 @@ test("many calls at once share one connection", async () => {
   expect(readFileSync(join(own.folder, "log"), "utf8").split("Accepted publickey").length - 1).toBe(1);
 });
 
-test("a put that is cancelled in the middle rejects at once and leaves nothing", async () => {
+withServer("a put that is cancelled in the middle rejects at once and leaves nothing", async () => {
   const path = fresh();
   await using target = new SftpTarget(server.spec(path));
   const stop = new AbortController();
@@ -257,7 +259,7 @@ test("a put that is cancelled in the middle rejects at once and leaves nothing",
   expect(await target.list("")).toEqual([]);
 });
 
-test("an account that may only read is denied what writes, and reads", async () => {
+withServer("an account that may only read is denied what writes, and reads", async () => {
   await using readOnly = await SftpServer.start(["Subsystem sftp internal-sftp -R"]);
   mkdirSync(join(readOnly.folder, "data/index"));
   writeFileSync(join(readOnly.folder, "data/index/a"), "there");
@@ -267,4 +269,27 @@ test("an account that may only read is denied what writes, and reads", async () 
   expect(await failure(() => target.delete("index/a"))).toMatchObject(denied);
   expect(Buffer.from(await target.get("index/a")).toString()).toBe("there");
   expect(await target.list("")).toHaveLength(1);
+});
+
+withServer("a channel that ends alone is a lost connection too", async () => {
+  await using own = await SftpServer.start(["Subsystem sftp /usr/lib/openssh/sftp-server"]);
+  await using target = new SftpTarget(own.spec("data"));
+  await target.put("index/a", [randomBytes(3_000_000)]);
+  const served = (): number[] =>
+    own.sessions().filter((pid) => readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "sftp-server");
+  const [before] = served();
+  const getting = failure(() => Promise.all(Array.from({ length: 40 }, () => target.get("index/a"))));
+  process.kill(before as number, "SIGKILL");
+  expect(await getting).toMatchObject({ code: "target_unreachable", transient: true });
+  expect(await target.get("index/a")).toHaveLength(3_000_000);
+  expect(served()).not.toEqual([before]);
+});
+
+withServer("calls that wait for one login fail with it, and do not each try their own", async () => {
+  await using own = await SftpServer.start();
+  own.lock();
+  await using target = new SftpTarget(own.spec("data"));
+  const results = await Promise.all(Array.from({ length: 30 }, (_, i) => failure(() => target.get(`index/${i}`))));
+  for (const result of results) expect(result).toMatchObject({ code: "target_denied" });
+  expect(readFileSync(join(own.folder, "log"), "utf8").match(/preauth/g)?.length ?? 0).toBeLessThan(4);
 });
