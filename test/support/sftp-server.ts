@@ -97,10 +97,10 @@ export class SftpServer implements AsyncDisposable {
   /** Ends it, and what it began for its connections. */
   async end(): Promise<void> {
     const child = this.#child;
-    this.#child = undefined;
     if (child === undefined) return;
     const ended = once(child, "exit");
-    for (const pid of descendants(child.pid as number)) process.kill(pid, "SIGKILL");
+    this.cut();
+    this.#child = undefined;
     child.kill("SIGKILL");
     await ended;
   }
