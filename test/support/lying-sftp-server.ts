@@ -1,8 +1,12 @@
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { AddressInfo } from "node:net";
 import { Server, utils, type SFTPWrapper } from "ssh2";
 import type { SftpTargetSpec } from "../../src/targets/registry.ts";
 import { parseHostKey } from "../../src/targets/sftp/host-key.ts";
+import { keygen } from "./sftp-server.ts";
+import { temporaryTree } from "./tree-literal.ts";
 
 const { STATUS_CODE } = utils.sftp;
 const FOLDER = 0o040755;
@@ -19,8 +23,12 @@ export class LyingSftpServer implements AsyncDisposable {
   readonly #folders = new Set(["/", "/folder"]);
 
   private constructor(lie: string) {
-    const { private: key, public: publicKey } = utils.generateKeyPairSync("ed25519");
-    this.#hostKey = publicKey;
+    using folder = temporaryTree();
+    // Of the keys that ssh2 makes by itself, one in two hundred cannot be read.
+    const file = join(folder.path, "key");
+    keygen(file, "ed25519");
+    const key = readFileSync(file);
+    this.#hostKey = readFileSync(`${file}.pub`, "utf8");
     this.#lie = lie;
     this.#server = new Server({ hostKeys: [key] }, (client) => {
       client.on("error", () => undefined);
