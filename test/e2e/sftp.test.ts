@@ -157,3 +157,50 @@ withServer("a server that does not answer is tried again, which is said, and Ctr
   expect(code).toBe(130);
   expect(err).toContain("target nas: Cannot connect to");
 });
+
+withServer("password and passphrase are shown nowhere, whether they work or not", async () => {
+  const canary = "c4n4ry-5ecret-9f8e7d";
+  const file = join(server.folder, "with-passphrase");
+  keygen(file, "ed25519", canary);
+  server.allow(readFileSync(`${file}.pub`, "utf8"));
+  const secrets = (passphrase: string): string =>
+    withNas({
+      path: "secret",
+      identityFile: file,
+      more: `, passphrase: { file: ./${passphrase} }, password: { file: ./password }`,
+    })
+      .replace("required: false", "required: true")
+      .replace("log: { format: text }", "log: { format: json, level: debug }");
+  using place = playground({ config: secrets("good") });
+  place.write("good", `${canary}\n`, 0o600);
+  place.write("wrong", `${canary}-wrong\n`, 0o600);
+  place.write("password", `${canary}-password\n`, 0o600);
+  const commands = [
+    ["validate"],
+    ["plan"],
+    ["apply"],
+    ["doctor"],
+    ["backup", "docs", "--json", "-v"],
+    ["status"],
+    ["snapshots", "--json"],
+    ["logs", "--json"],
+  ];
+  let said = "";
+  const runAll = async (): Promise<(number | null)[]> => {
+    const codes = [];
+    for (const command of commands) {
+      const { code, out, err } = await place.run(...command);
+      said += out + err;
+      codes.push(code);
+    }
+    return codes;
+  };
+  expect(await runAll()).toEqual(commands.map(() => 0));
+  place.write("holdfast.yaml", secrets("wrong"));
+  expect((await runAll()).slice(3, 5)).toEqual([1, expect.any(Number)]);
+  expect(said).toContain("passphrase");
+  expect(said).not.toContain("c4n4ry");
+  for (const folder of ["state", "cache"])
+    for (const entry of readdirSync(join(place.path, folder), { recursive: true, withFileTypes: true }))
+      if (entry.isFile()) expect(readFileSync(join(entry.parentPath, entry.name)).includes("c4n4ry"), entry.name).toBe(false);
+});
