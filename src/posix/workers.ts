@@ -113,13 +113,13 @@ export function keepWorkers(): AsyncDisposable {
   let kept = true;
   return {
     [Symbol.asyncDispose]: async () => {
-      if (kept && --keepers === 0) {
-        clearTimeout(looking);
-        looking = undefined;
-        patienceMs = FIRST_PATIENCE_MS;
-        await endIdle(idle);
-      }
+      if (!kept) return;
       kept = false;
+      if (--keepers > 0) return;
+      clearTimeout(looking);
+      looking = undefined;
+      patienceMs = FIRST_PATIENCE_MS;
+      await endIdle(idle);
     },
   };
 }

@@ -61,7 +61,7 @@ export class SftpConnection implements AsyncDisposable {
     let seen: Buffer | undefined;
     const ready = Promise.withResolvers<void>();
     client.once("ready", () => ready.resolve());
-    client.once("error", (error) => ready.reject(loginError(error, login, where, seen)));
+    client.on("error", (error) => ready.reject(loginError(error, login, where, seen)));
     client.once("close", () => ready.reject(unreachable(`connect to ${where}`, "the server closed the connection")));
     client.on("keyboard-interactive", (_name, _instructions, _language, prompts, answer) =>
       answer(prompts.map(() => login.password ?? "")),
@@ -75,7 +75,6 @@ export class SftpConnection implements AsyncDisposable {
       );
       await ready.promise;
     } catch (error) {
-      client.on("error", () => undefined);
       client.destroy();
       throw error instanceof HoldfastError ? error : loginError(error as Error, login, where, seen);
     }

@@ -74,6 +74,16 @@ export class SftpFiles {
     return await this.#unlessMissing(`read ${file}`, (sftp, done) => sftp.open(file, "r", done));
   }
 
+  /** What is there, and for a file a handle to read it, in the time of one answer. What is no file may not open: that is no failure. */
+  async openAndStat(name: string): Promise<[Stats | undefined, Buffer | undefined]> {
+    const [stat, handle] = await Promise.allSettled([this.stat(name), this.openFile(name)]);
+    const opened = handle.status === "fulfilled" ? handle.value : undefined;
+    if (stat.status === "fulfilled" && (handle.status === "fulfilled" || stat.value?.isFile() !== true))
+      return [stat.value, opened];
+    if (opened !== undefined) void this.close(opened, name).catch(() => undefined);
+    throw stat.status === "rejected" ? stat.reason : (handle as PromiseRejectedResult).reason;
+  }
+
   /** What is there under a name, symbolic links followed; undefined when nothing is. */
   async stat(name: string): Promise<Stats | undefined> {
     const file = this.pathOf(name);
@@ -120,13 +130,11 @@ export class SftpFiles {
     return end;
   }
 
-  /** Names a file, unless there is one of that name: false then. */
+  /** Names a file, unless the server finds one of that name: false then. */
   async giveName(temporary: string, name: string): Promise<boolean> {
     const from = this.pathOf(temporary);
     const to = this.pathOf(name);
     const doing = `name ${to}`;
-    // Some servers replace what is there (the draft forbids it, and OpenSSH links, which cannot).
-    if ((await this.stat(name)) !== undefined) return false;
     const rename = (): Promise<void> => this.connection.call<void>(doing, (sftp, done) => sftp.rename(from, to, done));
     try {
       await this.#withFolder(to, doing, rename);

@@ -58,11 +58,10 @@ export class SftpTarget implements Target {
     if (range)
       assert(Number.isSafeInteger(range.offset) && range.offset >= 0 && Number.isSafeInteger(range.length) && range.length >= 0);
     return await this.#use(signal, async (files) => {
-      const stat = await files.stat(name);
-      const handle = stat?.isFile() === true ? await files.openFile(name) : undefined;
-      if (stat === undefined || handle === undefined)
-        throw new HoldfastError("target_missing_object", `There is no object ${name}`, { data: { name } });
+      const [stat, handle] = await files.openAndStat(name);
       try {
+        if (stat === undefined || handle === undefined || !stat.isFile())
+          throw new HoldfastError("target_missing_object", `There is no object ${name}`, { data: { name } });
         const { offset, length } = range ?? { offset: 0, length: stat.size };
         if (offset + length > stat.size) throw tooShort(name, stat.size, offset + length);
         const bytes = Buffer.allocUnsafeSlow(length);
@@ -70,7 +69,7 @@ export class SftpTarget implements Target {
         if (read < length) throw tooShort(name, offset + read, offset + length);
         return bytes;
       } finally {
-        void files.close(handle, name).catch(() => undefined);
+        if (handle !== undefined) void files.close(handle, name).catch(() => undefined);
       }
     });
   }

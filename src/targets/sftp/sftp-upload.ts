@@ -75,23 +75,29 @@ export class SftpUpload implements AsyncDisposable {
 
   async finish(name: string): Promise<void> {
     await this.#send();
+    // For a server that takes less in a request, ssh2 sends the rest of a write when the first of it was answered.
     await this.#until(() => this.#onTheirWay === 0);
     const handle = this.#handle as Buffer;
     this.#handle = undefined;
-    const [size] = await Promise.all([
-      this.#files.sizeOf(handle, this.#temporary),
+    // Sent at once: a server does what it is asked of one file in the order in which it was asked.
+    const [synced, size, closed, there] = await Promise.allSettled([
       this.#files.sync(handle, this.#temporary),
+      this.#files.sizeOf(handle, this.#temporary),
       this.#files.close(handle, this.#temporary),
-    ]).catch(async (error: unknown) => {
-      throw await this.#files.explained(error);
-    });
-    if (size !== this.#position)
-      throw new HoldfastError("target_lied", `The server took ${this.#position} bytes of ${name} and has ${size}`, {
+      this.#files.stat(name),
+    ]);
+    for (const result of [synced, size, closed, there])
+      if (result.status === "rejected") throw await this.#files.explained(result.reason);
+    const sizeBytes = (size as PromiseFulfilledResult<number>).value;
+    if (sizeBytes !== this.#position)
+      throw new HoldfastError("target_lied", `The server took ${this.#position} bytes of ${name} and has ${sizeBytes}`, {
         hint: "Its disk may be full, or it lost what it said to have written. Do not trust it until that is clear.",
-        data: { name, sizeBytes: size, neededBytes: this.#position },
+        data: { name, sizeBytes, neededBytes: this.#position },
       });
     throwIfAborted(this.#signal);
-    if (await this.#files.giveName(this.#temporary, name)) this.#finished = true;
+    // Some servers replace what is there (the draft forbids it, and OpenSSH links, which cannot).
+    const isFree = (there as PromiseFulfilledResult<unknown>).value === undefined;
+    if (isFree && (await this.#files.giveName(this.#temporary, name))) this.#finished = true;
     else if (await this.#files.haveSameBytes(this.#temporary, name, this.#position, this.#signal)) return;
     else throw new HoldfastError("target_exists", `There is another object ${path.basename(name)} already`, { data: { name } });
   }
