@@ -14,6 +14,7 @@ import { CERTIFICATE, CERTIFICATE_KEY } from "../support/certificate.ts";
 import { temporaryTree } from "../support/tree-literal.ts";
 import { fakeControl, NO_SETTINGS, TOKENS, type FakeControl } from "./fake-control.ts";
 import { CONFIGURED } from "./network-lab.ts";
+import { freePort } from "../support/free-port.ts";
 
 interface Stage extends AsyncDisposable {
   readonly control: FakeControl;
@@ -22,15 +23,6 @@ interface Stage extends AsyncDisposable {
   /** Has the configuration changed and read, and resolves when the server says how it is. */
   set(changes: Partial<ControlConfig>): Promise<void>;
   stop(): Promise<void>;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 async function stage(changes: (port: number, path: string) => Partial<ControlConfig>): Promise<Stage> {

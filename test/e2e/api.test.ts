@@ -5,18 +5,10 @@ import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { CONFIG, playground, type Playground } from "./cli-runner.ts";
+import { freePort } from "../support/free-port.ts";
 
 const OPERATOR = "operator-canary-0123456789abcdef0123456789";
 const VIEWER = "viewer-canary-0123456789abcdef0123456789ab";
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 const control = (port: number): string => `control:
   listen: 127.0.0.1:${port}

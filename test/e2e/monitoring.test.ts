@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { metricNamesIn } from "../support/metric-names.ts";
 import { playground, type Playground, type Running } from "./cli-runner.ts";
+import { freePort } from "../support/free-port.ts";
 
 const hasPromtool = spawnSync("promtool", ["--version"]).status === 0;
 
@@ -52,15 +53,6 @@ function get(at: { readonly port: number } | { readonly socketPath: string }, pa
 }
 
 /** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 /** Asks until the answer fits: what the daemon knows it tells within a second. */
 async function until(ask: () => Promise<Answer>, fits: (answer: Answer) => boolean): Promise<Answer> {
   for (;;) {

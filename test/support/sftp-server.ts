@@ -1,12 +1,13 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SftpTargetSpec } from "../../src/targets/registry.ts";
 import { parseHostKey, type HostKey } from "../../src/targets/sftp/host-key.ts";
+import { freePort } from "./free-port.ts";
 
 const SSHD = "/usr/sbin/sshd";
 
@@ -123,15 +124,6 @@ export class SftpServer implements AsyncDisposable {
 
 export function keygen(file: string, type: string, passphrase = ""): void {
   execFileSync("ssh-keygen", ["-q", "-t", type, "-N", passphrase, "-C", "holdfast-test", "-f", file]);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 async function answers(port: number): Promise<boolean> {
