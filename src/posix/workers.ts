@@ -132,7 +132,8 @@ export function keepWorkers(): AsyncDisposable {
 export function warmUp(kinds: readonly WorkerKind[]): Disposable {
   const started = new Set<KnownWorker>();
   const there = new Set(idle);
-  const end = (): void => void endIdle(started);
+  // One that was taken and has come back is kept, and not ours to end any more.
+  const end = (): void => void endIdle([...started].filter(({ keptSinceMs }) => keptSinceMs === undefined));
   try {
     for (const kind of kinds) {
       const ready = [...there].find((worker) => worker.kind === kind && worker.nice === 0);

@@ -235,3 +235,15 @@ test("a kept worker that waits too long ends, and the next one may wait twice as
     vi.useRealTimers();
   }
 });
+
+test("a worker that was started ahead, taken and kept is not ended by whoever started it", async () => {
+  await using _keeping = keepWorkers();
+  {
+    using _warm = warmUp([ANT]);
+    await new Recorded().stop();
+  }
+  const run = new Recorded();
+  await run.ask("hello");
+  expect(started).toHaveLength(1);
+  await run.stop();
+});

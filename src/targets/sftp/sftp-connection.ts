@@ -60,6 +60,8 @@ export class SftpConnection implements AsyncDisposable {
     const client = new Client();
     let seen: Buffer | undefined;
     const ready = Promise.withResolvers<void>();
+    // Where connecting throws at once, nobody waits for it.
+    ready.promise.catch(() => undefined);
     client.once("ready", () => ready.resolve());
     client.on("error", (error) => ready.reject(loginError(error, login, where, seen)));
     client.once("close", () => ready.reject(unreachable(`connect to ${where}`, "the server closed the connection")));
