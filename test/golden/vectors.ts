@@ -1,3 +1,4 @@
+// Long because every kind of object stands here once, with the bytes that its vectors are made from.
 /**
  * The golden vectors, made by the encoders. `vectors/*.json` holds what they gave when the format was fixed; a difference
  * between the two is a change of the format's bytes, whatever else it is meant to be.
